@@ -42,7 +42,7 @@ class OrthancRoute(NamedTuple):
 
 def plain(path: str) -> str:
     """Return a path without the names of its parameters."""
-    return re.sub(r"\{[^}]*\}", "{}", path).rstrip("/") or "/"
+    return re.sub(r"\{[^}]*\}", "{}", path)
 
 
 def table() -> list[OrthancRoute]:

@@ -121,7 +121,6 @@ class DicomDirWriter:
         self._last: list[int] = []
         """Of each depth the last record, whose next sibling may come."""
         header = write_part10_header(MEDIA_STORAGE_DIRECTORY, _new_uid(), EXPLICIT_VR_LITTLE_ENDIAN)
-        self._root = len(header)
         start = {"00041130": _cs(file_set_id), "00041200": _ul(0), "00041202": _ul(0), "00041212": _us(0)}
         file.write(header + self._encoder.encode_in(start, UNICODE))
         self._sequence = file.tell()

@@ -32,6 +32,7 @@ from osteon_query.archives.names import ArchiveNames, file_name
 from osteon_query.packs.instance_reader import InstanceRequest, can_transcode, read_as_stored, read_instances
 from osteon_query.packs.items import ItemStart, ItemStream
 from osteon_query.packs.sidecars import Sidecars, parse_header, read_lines, sidecar_batches
+from osteon_query.search.paging import pages
 
 _FOLDER: Final = "IMAGES"
 _MOST_FILES: Final = 1_000_000
@@ -89,7 +90,7 @@ class ArchiveWriter:
 
     async def size(self, order: ArchiveOrder) -> int:
         """Return how many bytes the files have as they are stored; more, where resources are below others."""
-        return sum([_size(await self._match(public_id)) for public_id in order.resources])
+        return sum([_size(await self.index.get(level, found)) async for found, level, _ in self._located(order)])
 
     async def items(self, order: ArchiveOrder, correlation_id: str, count: ArchiveCount) -> ItemStream:
         """Yield the files of an archive with their names; raises what reading raises."""
@@ -173,23 +174,12 @@ class ArchiveWriter:
             if left:
                 raise ResourceNotFound(f"nothing has the identifier {left[0]!r}")
 
-    async def _match(self, public_id: str) -> Match:
-        for level in Level:
-            try:
-                return await self.index.get(level, public_id)
-            except NotFound:
-                if level is Level.IMAGE:
-                    raise
-        raise AssertionError("there is no such level")
-
     async def _below(self, public_id: str, level: Level) -> AsyncIterator[Match]:
-        cursor: str | None = None
-        while True:
-            page = await self.index.search(Search(level, parents=(public_id,), limit=_PAGE, cursor=cursor))
-            for match in page.matches:
-                yield match
-            if (cursor := page.cursor) is None:
-                return
+        search = Search(level, parents=(public_id,))
+        async with aclosing(pages(self.index, search, size=_PAGE, total=None)) as found:
+            async for page in found:
+                for match in page:
+                    yield match
 
     async def locate(self, series: Match, chosen: frozenset[str]) -> AsyncIterator[Location]:
         """Iterate over the chosen instances of a series."""

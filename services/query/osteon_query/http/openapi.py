@@ -62,6 +62,7 @@ _ARCHIVE: Final[Mapping[str, Any]] = {
     "extended": _FLAG, "resources": _STRING,
 }  # fmt: skip
 _PAGE: Final[Mapping[str, Any]] = {"since": _WHOLE, "limit": _WHOLE}
+_FORMAT: Final[Mapping[str, Any]] = {"simplify": _STRING, "short": _STRING}
 _EXPAND: Final[Mapping[str, Any]] = {"expand": _STRING, "full": _STRING, "short": _STRING, "requested-tags": _STRING}
 
 
@@ -124,9 +125,10 @@ _OPERATIONS: Final = (
         "GET /(patients|studies|series|instances)/{id}/metadata", parameters={"expand": _STRING, "numeric": _STRING}
     ),
     OpenApiOperation("GET .*/(matlab|protected)|GET /tools/now.*|GET /queries/.*/(level|modality)", (_TEXT,)),
-    OpenApiOperation(
-        "GET .*/(simplified-tags|tags|shared-tags)", parameters={"simplify": _STRING, "short": _STRING, **_ORIGINAL}
-    ),
+    OpenApiOperation("GET .*/(simplified-tags|tags|header)", parameters={**_FORMAT, **_ORIGINAL}),
+    OpenApiOperation("GET .*/(shared-tags|module|module-patient)", parameters=_FORMAT),
+    OpenApiOperation("GET .*/instances-tags", parameters={**_FORMAT, "ignore-length": _STRING}),
+    OpenApiOperation("GET /instances/.*/content.*", (_JSON, _TEXT, OCTETS), parameters=_ORIGINAL),
     OpenApiOperation("GET /changes", parameters={**_PAGE, "to": _WHOLE, "last": _STRING, "type": _STRING}),
     OpenApiOperation(
         "GET /reconciliations", parameters={"limit": _WHOLE, "after": _STRING, "study": _STRING, "state": _STRING}
@@ -134,16 +136,12 @@ _OPERATIONS: Final = (
     OpenApiOperation("GET /conflicts", parameters={"limit": _WHOLE, "after": _WHOLE}),
     OpenApiOperation("GET /(patients|studies|series|instances)", parameters={**_PAGE, **_EXPAND}),
     OpenApiOperation("GET /(patients|studies|series|instances)/.*", parameters=_EXPAND),
-    OpenApiOperation("POST /instances/.*/(modify|anonymize)", (DICOM,), body=(_JSON,)),
+    OpenApiOperation("POST /instances/.*/modify", (DICOM,), body=(_JSON,)),
     OpenApiOperation("POST .*/(modify|merge|split|bulk-modify)", (_JSON,), body=(_JSON,)),
     OpenApiOperation("POST /instances", body=(DICOM, "multipart/form-data", "application/zip")),
-    OpenApiOperation("GET .*/(module|module-patient|header)", parameters={"simplify": _STRING, "short": _STRING}),
-    OpenApiOperation(
-        "GET .*/instances-tags", parameters={"simplify": _STRING, "short": _STRING, "ignore-length": _STRING}
-    ),
-    OpenApiOperation("GET /instances/.*/content.*", (_JSON, _TEXT, OCTETS), parameters=_ORIGINAL),
     OpenApiOperation("GET /tools/generate-uid", (_TEXT,), parameters={"level": _STRING}),
-    OpenApiOperation("(GET|PUT) /tools/(default-encoding|unknown-sop.*|metrics.*|log-level.*)", (_TEXT,), body=()),
+    OpenApiOperation("GET /tools/(default-encoding|unknown-sop.*|metrics.*|log-level.*)", (_TEXT,)),
+    OpenApiOperation("PUT /tools/(default-encoding|unknown-sop.*|metrics|log-level.*)", (_TEXT,), body=(_TEXT,)),
     OpenApiOperation("POST /tools/(lookup|dicom-echo)", body=(_TEXT, _JSON)),
     OpenApiOperation("(POST|PUT) .*", body=(_JSON,)),
     OpenApiOperation(".*"),

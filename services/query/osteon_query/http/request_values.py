@@ -14,6 +14,7 @@ from osteon.errors import Invalid
 from osteon_query.http.errors import BadParameter, UnknownResource
 
 _MAX_NUMBER: Final = 1 << 31
+_LIMIT, _MAX_LIMIT = 100, 1_000
 _MAX_WARNING: Final = 1000
 """Characters of a warning at most."""
 
@@ -62,6 +63,17 @@ def format_warning(service: str, text: str) -> str:
 def ignored_parameters(names: Iterable[str]) -> str:
     """Return the warning about query parameters that are not supported."""
     return f"These parameters are not supported and were ignored: {', '.join(name[:80] for name in names)}"
+
+
+def limit_of(request: Request) -> int:
+    """Return how many entries of a list are requested by `limit`: 100 without it, at most 1000."""
+    return min(number("limit", request.query_params.get("limit", str(_LIMIT))), _MAX_LIMIT)
+
+
+def optional_uid(request: Request, name: str) -> str | None:
+    """Return the UID of a query parameter; raises `BadParameter` that names it."""
+    text = request.query_params.get(name)
+    return None if text is None else uid_of(name, text)
 
 
 def number(name: str, value: str) -> int:

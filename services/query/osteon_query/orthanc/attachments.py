@@ -20,7 +20,7 @@ from osteon.packs.sidecar import SidecarLine
 from osteon.user_data.port import SystemDataReadOnly, UserData
 from osteon_query.app_state import AppState, AppStateDep, open_upload
 from osteon_query.http.byte_ranges import send_range
-from osteon_query.http.errors import UnknownItem, UnknownResource
+from osteon_query.http.errors import UnknownResource
 from osteon_query.http.json_response import json_response
 from osteon_query.http.request_values import resource_id
 from osteon_query.orthanc.attachment_files import (
@@ -112,7 +112,7 @@ def _add_changes(kind: ResourceType) -> None:
 
     @router.put(f"{path}/{{name}}", name=f"set attachment of {one}")
     async def put(request: Request, state: AppStateDep, id: str, name: str) -> Response:
-        code = _user_code(state, name)
+        code = attachment_names(state).require_user(name)
         await state.user_data.read(kind.level, resource_id(id))
         expected = Precondition.of(request, required=state.settings.check_revisions)
         key = attachment_key(kind.level, resource_id(id), new_pack_id())
@@ -137,7 +137,7 @@ def _add_changes(kind: ResourceType) -> None:
 
     @router.delete(f"{path}/{{name}}", name=f"delete attachment of {one}")
     async def delete(request: Request, state: AppStateDep, id: str, name: str) -> Response:
-        code = _user_code(state, name)
+        code = attachment_names(state).require_user(name)
         expected = Precondition.of(request, required=state.settings.check_revisions)
         expected.check_given()
 
@@ -182,7 +182,7 @@ for _kind in RESOURCE_TYPES:
 
 async def _attached(state: AppState, kind: ResourceType, id: str, name: str) -> _Attached:
     """Find an attachment; raises `UnknownItem`, `UnknownResource` and `ResourceNotFound`."""
-    code = _code(state, name)
+    code = attachment_names(state).require(name)
     match = await state.index.get(kind.level, resource_id(id))
     if match.instance is not None and code in (_DICOM, _UNTIL_PIXEL_DATA):
         location = match.instance.location
@@ -267,17 +267,3 @@ async def _send(
     return await send_range(
         request, lambda offset, length: count_bytes(source(offset, length), "attachments"), size, headers
     )
-
-
-def _code(state: AppState, name: str) -> int:
-    code = attachment_names(state).code_of(name)
-    if code is None:
-        raise UnknownItem(f"there is no attachment {name[:80]!r}: OSTEON_USER_ATTACHMENTS names codes from 1024 on")
-    return code
-
-
-def _user_code(state: AppState, name: str) -> int:
-    code = _code(state, name)
-    if not is_user_code(code):
-        raise SystemDataReadOnly(f"attachment {name[:80]!r} is the archive's: users have codes from 1024 on")
-    return code

@@ -23,12 +23,7 @@ router = APIRouter(tags=["Changes"])
 _DEFAULT_LIMIT: Final = 100
 _MAX_LIMIT: Final = 10_000
 _SHOWN: Final = tuple(kind for kind in ChangeType if kind is not ChangeType.DELETED)
-_NEVER: Final = frozenset(
-    {
-        "CompletedSeries", "AnonymizedPatient", "AnonymizedStudy", "AnonymizedSeries", "ModifiedPatient",
-        "ModifiedStudy", "ModifiedSeries", "Deleted", "NewChildInstance",
-    }
-)  # fmt: skip
+_NEVER: Final = frozenset({"CompletedSeries", "Deleted", "NewChildInstance"})
 """Types that Orthanc's clients may request and this log does not have."""
 
 

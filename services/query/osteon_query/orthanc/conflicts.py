@@ -18,7 +18,7 @@ from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.bodies import json_object
 from osteon_query.http.errors import BadParameter, UnknownResource
 from osteon_query.http.json_response import json_response
-from osteon_query.http.request_values import correlation_id, number, uid_of
+from osteon_query.http.request_values import correlation_id, limit_of, number, optional_uid
 from osteon_query.orthanc.resource_json import timestamp
 from osteon_query.orthanc.tag_formats import format_tag
 from osteon_query.packs.file_response import send_file
@@ -27,7 +27,6 @@ from osteon_query.packs.sidecars import parse_header
 router = APIRouter(prefix="/conflicts", tags=["Conflicts"])
 
 _STATES: Final = {"open": False, "resolved": True, "all": None}
-_LIMIT: Final = 1_000
 _BULK: Final = "BulkDataLength"
 
 
@@ -42,11 +41,10 @@ async def conflicts(request: Request, state: AppStateDep) -> Response:
     chosen = query.get("state", "open")
     if chosen not in _STATES:
         raise BadParameter(f"state: expected one of {', '.join(_STATES)}, got {chosen[:80]!r}")
-    study = query.get("study")
     found = await state.conflicts.conflicts(
         after=number("after", query.get("after", "0")),
-        limit=min(number("limit", query.get("limit", "100")), _LIMIT),
-        study_uid=None if study is None else uid_of("study", study),
+        limit=limit_of(request),
+        study_uid=optional_uid(request, "study"),
         resolved=_STATES[chosen],
     )
     return json_response([_conflict(each) for each in found])
@@ -58,12 +56,10 @@ async def studies(request: Request, state: AppStateDep) -> Response:
 
     Query: `study` a Study Instance UID; `after` the last one seen, `limit` at most 1000.
     """
-    query = request.query_params
-    study = query.get("study")
     found = await state.conflicts.split_studies(
-        after=query.get("after", ""),
-        limit=min(number("limit", query.get("limit", "100")), _LIMIT),
-        study_uid=None if study is None else uid_of("study", study),
+        after=request.query_params.get("after", ""),
+        limit=limit_of(request),
+        study_uid=optional_uid(request, "study"),
     )
     return json_response([_split_study(each) for each in found])
 
@@ -74,12 +70,10 @@ async def series(request: Request, state: AppStateDep) -> Response:
 
     Query: `series` a Series Instance UID; `after` the last one seen, `limit` at most 1000.
     """
-    query = request.query_params
-    wanted = query.get("series")
     found = await state.conflicts.split_series(
-        after=query.get("after", ""),
-        limit=min(number("limit", query.get("limit", "100")), _LIMIT),
-        series_uid=None if wanted is None else uid_of("series", wanted),
+        after=request.query_params.get("after", ""),
+        limit=limit_of(request),
+        series_uid=optional_uid(request, "series"),
     )
     return json_response([_split_series(each) for each in found])
 
@@ -90,9 +84,8 @@ async def patients(request: Request, state: AppStateDep) -> Response:
 
     Query: `since` how many to pass over, `limit` at most 1000.
     """
-    query = request.query_params
     found = await state.conflicts.unidentified_patients(
-        limit=min(number("limit", query.get("limit", "100")), _LIMIT), offset=number("since", query.get("since", "0"))
+        limit=limit_of(request), offset=number("since", request.query_params.get("since", "0"))
     )
     return json_response([_unidentified(each) for each in found])
 

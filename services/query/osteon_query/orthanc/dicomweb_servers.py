@@ -48,7 +48,6 @@ _SEGMENTS: Final = ("studies", "series", "instances")
 
 
 @router.get("")
-@router.get("/", include_in_schema=False)
 async def servers(request: Request, state: AppStateDep) -> Response:
     """List the names of DICOMweb servers, or all of them by name with `expand`."""
     found = [peer for peer in await state.remotes.peers() if peer.dicomweb]

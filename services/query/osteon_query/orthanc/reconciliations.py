@@ -19,14 +19,13 @@ from osteon_query.app_state import AppState, AppStateDep, client_key
 from osteon_query.http.bodies import json_object
 from osteon_query.http.errors import BadParameter
 from osteon_query.http.json_response import json_response
-from osteon_query.http.request_values import correlation_id, number, resource_id, uid_of
+from osteon_query.http.request_values import correlation_id, limit_of, optional_uid, resource_id
 from osteon_query.orthanc.resource_json import timestamp
 from osteon_query.orthanc.resource_types import RESOURCE_TYPES
 from osteon_query.remotes.job_submission import is_synchronous, wait_for_jobs
 
 router = APIRouter(tags=["Reconciliation"])
 
-_LIMIT: Final = 1_000
 _MOST_STUDIES: Final = 100
 """Studies that one request by accession number reconciles: one order has a few."""
 _STATES: Final = {"active": True, "undone": False, "all": None}
@@ -105,11 +104,10 @@ async def listing(request: Request, state: AppStateDep) -> Response:
     chosen = query.get("state", "all")
     if chosen not in _STATES:
         raise BadParameter(f"state: expected one of {', '.join(_STATES)}, got {chosen[:80]!r}")
-    study = query.get("study")
     found = await state.reconciliation.reconciliations.page(
         after=query.get("after", ""),
-        limit=min(number("limit", query.get("limit", "100")), _LIMIT),
-        study_uid=None if study is None else uid_of("study", study),
+        limit=limit_of(request),
+        study_uid=optional_uid(request, "study"),
         active=_STATES[chosen],
     )
     return json_response([_object(each) for each in found])
@@ -148,9 +146,7 @@ async def _respond(
     """Wait for the jobs, unless the client does not want to, and say what the studies are called then."""
     if is_synchronous(body):
         await wait_for_jobs(request, state.jobs, [job for _, job in begun])
-    answers = []
-    for made, job in begun:
-        answers.append({**_object(made), "Job": {"ID": job.id, "Path": f"/jobs/{job.id}"}})
+    answers = [{**_object(made), "Job": {"ID": job.id, "Path": f"/jobs/{job.id}"}} for made, job in begun]
     return json_response(answers[0] if single else answers)
 
 

@@ -8,13 +8,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.contracts.user_data import MetadataValue
-from osteon.contracts.user_data_names import SYSTEM_METADATA, is_user_code
+from osteon.contracts.user_data_names import SYSTEM_METADATA
 from osteon.dicom.header.load import read_aside
 from osteon.user_data.limits import MAX_METADATA_BYTES
-from osteon.user_data.port import BadUserData, SystemDataReadOnly, UserData
+from osteon.user_data.port import BadUserData, UserData
 from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.bodies import whole_body
-from osteon_query.http.errors import UnknownItem, UnknownResource
+from osteon_query.http.errors import UnknownResource
 from osteon_query.http.json_response import json_response
 from osteon_query.http.request_values import resource_id
 from osteon_query.orthanc.resource_lists import asks_to_expand
@@ -40,7 +40,7 @@ def _add_routes(kind: ResourceType) -> None:
 
     @router.get(f"{path}/{{name}}", name=f"metadata value of {one}")
     async def get(request: Request, state: AppStateDep, id: str, name: str) -> Response:
-        code = _code(state, name)
+        code = metadata_names(state).require(name)
         found = (await _values(state, kind, id)).get(code)
         if found is None:
             raise UnknownResource(f"the {one} has no metadata {name[:80]!r}")
@@ -51,7 +51,7 @@ def _add_routes(kind: ResourceType) -> None:
 
     @router.put(f"{path}/{{name}}", name=f"set metadata of {one}")
     async def put(request: Request, state: AppStateDep, id: str, name: str) -> Response:
-        code = _user_code(state, name)
+        code = metadata_names(state).require_user(name)
         value = _text(await whole_body(request, MAX_METADATA_BYTES, "limit of metadata"))
         expected = Precondition.of(request, required=state.settings.check_revisions)
 
@@ -67,7 +67,7 @@ def _add_routes(kind: ResourceType) -> None:
 
     @router.delete(f"{path}/{{name}}", name=f"delete metadata of {one}")
     async def delete(request: Request, state: AppStateDep, id: str, name: str) -> Response:
-        code = _user_code(state, name)
+        code = metadata_names(state).require_user(name)
         expected = Precondition.of(request, required=state.settings.check_revisions)
         expected.check_given()
 
@@ -94,20 +94,6 @@ async def _values(state: AppState, kind: ResourceType, id: str) -> dict[int, Met
     of_system = await read_aside(line.header.json if line else b"", system_metadata, match, line)
     found: dict[int, Any] = {SYSTEM_METADATA[name]: MetadataValue(value=value) for name, value in of_system.items()}
     return dict(sorted({**found, **of_users.metadata}.items()))
-
-
-def _code(state: AppState, name: str) -> int:
-    code = metadata_names(state).code_of(name)
-    if code is None:
-        raise UnknownItem(f"there is no metadata {name[:80]!r}: OSTEON_USER_METADATA gives names to codes from 1024 on")
-    return code
-
-
-def _user_code(state: AppState, name: str) -> int:
-    code = _code(state, name)
-    if not is_user_code(code):
-        raise SystemDataReadOnly(f"metadata {name[:80]!r} are the archive's: users have codes from 1024 on")
-    return code
 
 
 def _text(body: bytes) -> str:

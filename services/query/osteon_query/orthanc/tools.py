@@ -12,7 +12,7 @@ from starlette.responses import Response
 from osteon.dicom.uids import TRANSFER_SYNTAXES
 from osteon.errors import NotFound
 from osteon_query.app_state import AppStateDep
-from osteon_query.http.bodies import json_object
+from osteon_query.http.bodies import json_object, small_body
 from osteon_query.http.errors import BadParameter, Forbidden
 from osteon_query.http.json_response import json_response
 from osteon_query.http.request_values import resource_id
@@ -71,7 +71,7 @@ def _add_fixed(name: str, value: str) -> None:
 
     @router.put(f"/tools/{name}", name=f"change {name}")
     async def put(request: Request) -> Response:
-        given = (await request.body()).decode("utf-8", "replace").strip()
+        given = (await small_body(request)).decode("utf-8", "replace").strip()
         if given == value:
             return Response(value, media_type=_TEXT)
         raise Forbidden(
@@ -114,9 +114,9 @@ for _kind in RESOURCE_TYPES:
 
 @router.post("/tools/bulk-content")
 async def bulk_content(request: Request, state: AppStateDep) -> Response:
-    """Describe many resources: `{"Resources": [identifiers], "Level": …, "Metadata": …, "Short": …, "Full": …}`.
+    """Describe many resources: `{"Resources": [identifiers], "Level": …, "Short": …, "Full": …}`.
 
-    Without `Level` they may be of any; what is not there is left out. With it, what is below or above is meant.
+    Without `Level` they may be of any, with it those of others are left out, as is what is not there.
     """
     body = await json_object(request)
     listed = body.get("Resources")

@@ -8,13 +8,13 @@ from functools import partial
 from typing import Final
 
 from osteon.archive.resources import Location
-from osteon.contracts.retrieve import PlannedInstance
 from osteon.dicom.pixels.registry import CODECS
 from osteon.dicom.to_explicit_vr import to_explicit_vr
 from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
 from osteon.errors import Invalid, NotFound
 from osteon.logging import get_logger
 from osteon.objects.port import Bytes, Objects
+from osteon.sending.planned import from_location
 from osteon.sending.prefetch import MemoryBudget, Prefetcher
 from osteon.sending.transcoder import LossyPolicy, NotTranscoded, Transcoder
 from osteon_query.http.accept import DICOM
@@ -94,19 +94,8 @@ async def transcode_instance(
         return InstanceFile.of(at)
     if made := await _explicit(objects, at, request.targets[0]):
         return made
-    planned = PlannedInstance(
-        correlation_id=correlation_id,
-        sop_class_uid=at.identity.sop_class_uid,
-        sop_instance_uid=at.identity.sop_uid,
-        transfer_syntax_uid=at.transfer_syntax_uid,
-        key=at.key,
-        offset=at.offset,
-        length=at.length,
-        sha256=at.sha256,
-        xxh3=at.xxh3,
-    )
     try:
-        done = await transcoder.transcode(planned, request.targets, request.quality)
+        done = await transcoder.transcode(from_location(at, correlation_id), request.targets, request.quality)
     except NotTranscoded as error:
         if error.transient:
             raise TranscodeUnavailable(f"instance {at.identity.sop_uid} {error}") from error

@@ -33,18 +33,14 @@ async def submit(
     job = await jobs.submit(job_params.TYPE, params, content=content, priority=priority)
     if not waits:
         return json_response({"ID": job.id, "Path": f"/jobs/{job.id}"})
-    job = await _ended(request, jobs, job)
-    if job.state is JobState.FAILURE:
-        raise JobFailed(f"job {job.id}: {job.error or 'failed'}")
-    return json_response({"Description": "REST API", **job.content})
+    ended = await _ended(request, jobs, job)
+    return json_response({"Description": "REST API", **ended.content})
 
 
 async def wait_for_jobs(request: Request, jobs: Jobs, submitted: Sequence[Job]) -> None:
     """Wait for the end of jobs, or until the client goes away; raises `JobFailed` for the first that failed."""
     for job in submitted:
-        ended = await _ended(request, jobs, job)
-        if ended.state is JobState.FAILURE:
-            raise JobFailed(f"job {ended.id}: {ended.error or 'failed'}")
+        await _ended(request, jobs, job)
 
 
 async def _ended(request: Request, jobs: Jobs, job: Job) -> Job:
@@ -53,6 +49,8 @@ async def _ended(request: Request, jobs: Jobs, job: Job) -> Job:
         await asyncio.sleep(pause)
         pause = min(_MAX_POLL_SECONDS, pause * 1.5)
         job = await jobs.get(job.id)
+    if job.state is JobState.FAILURE:
+        raise JobFailed(f"job {job.id}: {job.error or 'failed'}")
     return job
 
 
