@@ -97,6 +97,7 @@ def job_types(context: JobContext) -> Mapping[str, JobType]:
         packs=packs,
         folder=context.folder,
         transcode_seconds=settings.transcode_timeout_seconds,
+        deidentification_key=settings.deidentification_key.get_secret_value(),
     )
     scu = CommitmentScuContext(index=index, remote_of=remote, linger=settings.commitment_linger_seconds)
     move_job = partial(move, stores=stores, bus=bus, signals=context.signals, patience=settings.move_retry_seconds)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from osteon.dicom.models import UNIQUE_KEYS, Level
 from osteon.dicom.uids import TRANSFER_SYNTAXES, is_uid
+from osteon.modification.confidentiality_profile import Deidentification, ProfileOption
 from osteon.modification.element_values import make_element
 from osteon.modification.errors import BadModification, ModificationNotSupported
 from osteon.modification.tag_paths import parse_tag_path
@@ -24,6 +25,9 @@ FIELDS: Final = frozenset(
      "Priority", "UserData", "Resources"}
 )  # fmt: skip
 """What a body may have."""
+ANONYMIZATION_FIELDS: Final = FIELDS | {"Options", "SafePrivateCreators", "BurnedInAnnotation"}
+"""What a body may have that asks for anonymization."""
+_NEED_EYES: Final = frozenset({"CleanPixelData", "CleanRecognizableVisualFeatures"})
 
 
 class Modification(BaseModel):
@@ -35,6 +39,7 @@ class Modification(BaseModel):
         elements: DICOM JSON by tag, which takes the place of what a data set has.
         remove, keep: paths.
         private_creator: by which private attributes of `replace` are named.
+        deidentification: the profile to apply first, when data sets are anonymized.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -48,9 +53,12 @@ class Modification(BaseModel):
     private_creator: str = ""
     transcode: str = ""
     lossy_quality: int = 0
+    deidentification: Deidentification | None = None
 
     @classmethod
-    def from_orthanc(cls, body: Mapping[str, Any], level: Level, *, job: bool) -> Self:
+    def from_orthanc(
+        cls, body: Mapping[str, Any], level: Level, *, job: bool, deidentification: Deidentification | None = None
+    ) -> Self:
         """Read the body of a modification; raises `BadModification`, `ModificationNotSupported` and `Invalid`.
 
         `job`: the result is stored; else it is a file that only the client gets.
@@ -66,6 +74,7 @@ class Modification(BaseModel):
             private_creator=_text(body, "PrivateCreator"),
             transcode=_transfer_syntax(body),
             lossy_quality=int_field(body, "LossyQuality", 1, 100),
+            deidentification=deidentification,
         )
         if len(replace) + len(made.remove) + len(made.keep) > _MAX_TAGS:
             raise BadModification(f"Replace, Remove, Keep: at most {_MAX_TAGS} attributes in one request")
@@ -103,19 +112,25 @@ class Modification(BaseModel):
         if not job:
             return
         replaced, kept = self.identifiers("replace"), self.identifiers("keep")
-        name = _NAMES[self.level]
-        if self.level is Level.PATIENT and "PatientID" not in replaced:
-            raise BadModification("When modifying a patient, her PatientID is required to be modified")
-        for keyword in replaced:
-            if _LEVELS[keyword].depth < self.level.depth and (keyword, self.level) != ("PatientID", Level.STUDY):
-                raise BadModification(f"When modifying a {name}, the parent {keyword} cannot be manually modified")
+        if self.deidentification is None:
+            self._check_parents(replaced)
+        elif ProfileOption.RETAIN_UIDS in self.deidentification.options:
+            kept.add("SOPInstanceUID")
         if "SOPInstanceUID" in replaced:
             raise BadModification("SOPInstanceUID: the instances of a job cannot all get the same one")
         if "SOPInstanceUID" in kept:
             raise ModificationNotSupported(
-                "Keep: SOPInstanceUID: a changed instance under the UID of the stored one would take its place, "
-                "and nothing that is stored can be replaced; leave it out, and each instance gets a new UID"
+                "Keep of SOPInstanceUID, RetainUIDs: a changed instance under the UID of the stored one would take "
+                "its place, and nothing that is stored can be replaced; leave it out, and each instance gets a new UID"
             )
+
+    def _check_parents(self, replaced: set[str]) -> None:
+        if self.level is Level.PATIENT and "PatientID" not in replaced:
+            raise BadModification("When modifying a patient, her PatientID is required to be modified")
+        name = _NAMES[self.level]
+        for keyword in replaced:
+            if _LEVELS[keyword].depth < self.level.depth and (keyword, self.level) != ("PatientID", Level.STUDY):
+                raise BadModification(f"When modifying a {name}, the parent {keyword} cannot be manually modified")
 
     def identifiers(self, attribute: Literal["replace", "keep", "remove"] | str) -> set[str]:
         """Return the keywords of identifiers that a list names, of the data set itself."""
@@ -123,6 +138,31 @@ class Modification(BaseModel):
 
     def _paths(self, attribute: str) -> set[Any]:
         return {parse_tag_path(name) for name in getattr(self, attribute)}
+
+
+def deidentification_of(body: Mapping[str, Any]) -> Deidentification:
+    """Return how a body wants data sets de-identified; raises `BadModification` and `ModificationNotSupported`."""
+    options = []
+    for name in names_field(body, "Options"):
+        if name in _NEED_EYES:
+            raise ModificationNotSupported(
+                f"Options: {name}: pixel data is copied as it is; look at it, or leave it out"
+            )
+        if name not in {*ProfileOption}:
+            raise BadModification(f"Options: {name[:80]!r}: expected some of {', '.join(ProfileOption)}")
+        options.append(ProfileOption(name))
+    creators = names_field(body, "SafePrivateCreators")
+    if creators and ProfileOption.RETAIN_SAFE_PRIVATE not in options:
+        raise BadModification(f"SafePrivateCreators: needs {ProfileOption.RETAIN_SAFE_PRIVATE} in Options")
+    burned_in = body.get("BurnedInAnnotation", "flag")
+    if burned_in not in ("flag", "refuse"):
+        raise BadModification("BurnedInAnnotation: expected 'flag' or 'refuse'")
+    return Deidentification(
+        options=tuple(dict.fromkeys(options)),
+        private_creators=creators,
+        keep_private=bool_field(body, "KeepPrivateTags", default=False),
+        refuse_burned_in=burned_in == "refuse",
+    )
 
 
 def implied_level(body: Mapping[str, Any]) -> Level:

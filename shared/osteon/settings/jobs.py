@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from osteon.dicom.uids import TRANSFER_SYNTAXES
 from osteon.settings.base import Settings
@@ -36,6 +36,11 @@ class JobSettings(Settings):
     job_poll_seconds: Seconds = Field(1.0, gt=0, description="Seconds between looks for jobs that are due.")
     job_history: int = Field(1000, ge=0, description="Jobs that ended and are kept at least.")
     job_history_days: Days = Field(30.0, ge=0, description="Days after which further ones are forgotten.")
+    deidentification_key: SecretStr = Field(
+        SecretStr(""),
+        description="Secret by which anonymization gives one patient the same pseudonym, UIDs and dates each time; "
+        "without it every job has its own.",
+    )
 
 
 class DispatcherSettings(Settings):

@@ -37,6 +37,7 @@ class ModificationCheckpoint:
         first: public identifiers of the first new instance and of what it belongs to, by level.
         instances: the first new instances.
         failures: the first instances that failed, and why; `failed` counts all.
+        report: attribute → what anonymization did with it.
     """
 
     total: int | None = None
@@ -49,6 +50,7 @@ class ModificationCheckpoint:
     first: dict[str, str] = field(default_factory=dict)
     instances: list[str] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    report: dict[str, str] = field(default_factory=dict)
     logged: bool = False
 
     @classmethod

@@ -26,10 +26,9 @@ from osteon.errors import Invalid, NotFound
 from osteon.index.port import Index
 from osteon.jobs.run import JobRun
 from osteon.logging import get_logger
-from osteon.modification.apply import ModificationApplier
+from osteon.modification.deidentification import Deidentifier, change_of
 from osteon.modification.instance_writer import InstanceWriter
 from osteon.modification.job_params import MergeParams, ModificationParams, SplitParams
-from osteon.modification.modified_file import Change
 from osteon.modification.uids import UidMapping
 from osteon.objects.port import Objects
 from osteon.packs.pack_writer import Part10File
@@ -49,6 +48,11 @@ _CHANGES: Final = {
     Level.STUDY: ChangeType.MODIFIED_STUDY,
     Level.SERIES: ChangeType.MODIFIED_SERIES,
 }
+_ANONYMIZED: Final = {
+    Level.PATIENT: ChangeType.ANONYMIZED_PATIENT,
+    Level.STUDY: ChangeType.ANONYMIZED_STUDY,
+    Level.SERIES: ChangeType.ANONYMIZED_SERIES,
+}
 log = get_logger(__name__)
 
 
@@ -66,6 +70,7 @@ class ModificationContext:
     packs: PackDelivery
     folder: Path
     transcode_seconds: float
+    deidentification_key: str = ""
 
 
 async def modify(run: JobRun, *, context: ModificationContext) -> None:
@@ -119,7 +124,7 @@ class _ModificationRun:
         self._context = context
         self._folder = folder
         self._checkpoint = ModificationCheckpoint.from_json(run.job.checkpoint)
-        self._change: Change = ModificationApplier(params.modification, uids)
+        self._change = change_of(params.modification, job_key=run.job.id, key=context.deidentification_key)
         self._writer = InstanceWriter(
             context.objects,
             context.bus,
@@ -129,6 +134,10 @@ class _ModificationRun:
         )
         self._storing: asyncio.Task[None] | None = None
         self._number = 0
+
+    @property
+    def _anonymizes(self) -> bool:
+        return isinstance(self._change, Deidentifier)
 
     async def make_all(self) -> None:
         """Make and store what is missing. One pack is on its way while the next one is made."""
@@ -164,7 +173,7 @@ class _ModificationRun:
         """Iterate over what is to be done. What the job itself made is not, even when it is in the same study."""
         after = self._checkpoint.position
         async for each in iter_instances(self._context.index, self._params.resources, after):
-            own = self._uids.is_new(each.instance.sop_instance_uid)
+            own = not self._anonymizes and self._uids.is_new(each.instance.sop_instance_uid)
             if not own and _pack_of(each) <= self._checkpoint.last_pack:
                 yield each
 
@@ -265,11 +274,15 @@ class _ModificationRun:
             return
         sources = self._checkpoint.sources
         await self._context.index.log_changes(
-            [(_CHANGES[level], level, made) for level in reversed(LEVELS) for made in sources[level.value]]
+            [
+                ((_ANONYMIZED if self._anonymizes else _CHANGES)[level], level, made)
+                for level in reversed(LEVELS)
+                for made in sources[level.value]
+            ]
         )
 
     async def _note_source(self, level: Level, made: str, old: str) -> None:
-        code = SYSTEM_METADATA["ModifiedFrom"]
+        code = SYSTEM_METADATA["AnonymizedFrom" if self._anonymizes else "ModifiedFrom"]
 
         def noted(data: UserData) -> UserData:
             return replace(data, metadata={**data.metadata, code: MetadataValue(value=old)})
@@ -297,11 +310,14 @@ class _ModificationRun:
 
     async def _save(self) -> None:
         checkpoint = self._checkpoint
+        if isinstance(self._change, Deidentifier):
+            checkpoint.report.update(self._change.report)
         content = {
             **self._run.job.content,
             "InstancesCount": checkpoint.total or 0,
             "FailedInstancesCount": checkpoint.failed,
             **({"FailedInstances": checkpoint.failures} if checkpoint.failures else {}),
+            **({"Report": checkpoint.report} if checkpoint.report else {}),
             **self._result(),
         }
         await self._run.save(progress=checkpoint.percent, content=content, checkpoint=checkpoint.to_json())

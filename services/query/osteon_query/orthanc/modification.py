@@ -13,21 +13,21 @@ from starlette.responses import Response
 
 from osteon.archive.resources import InstanceScope, Location
 from osteon.dicom.models import Level
-from osteon.modification.apply import ModificationApplier
+from osteon.modification.deidentification import change_of
 from osteon.modification.errors import BadModification
 from osteon.modification.instance_writer import InstanceWriter
 from osteon.modification.job_params import MergeParams, ModificationParams, SplitParams
-from osteon.modification.modified_file import Change
 from osteon.modification.request import (
+    ANONYMIZATION_FIELDS,
     FIELDS,
     Modification,
     check_keep_source,
+    deidentification_of,
     implied_level,
     names_field,
     replacements,
 )
 from osteon.modification.study_modules import check_shared, other_elements, shared_elements
-from osteon.modification.uids import UidMapping
 from osteon.objects.port import Bytes
 from osteon.remotes.orthanc_json import bool_field
 from osteon.sending.planned import from_location
@@ -59,16 +59,20 @@ async def modify_instance(request: Request, state: AppStateDep, id: str) -> Resp
     body = await optional_object(request)
     warn_of_unknown_fields(request, state, body, FIELDS)
     modification = Modification.from_orthanc(body, implied_level(body), job=False)
-    location = await instance_location(request, state, resource_id(id))
-    change = ModificationApplier(modification, UidMapping(secrets.token_hex()))
-    writer = InstanceWriter(
-        state.objects,
-        state.bus,
-        transcode=modification.transcode,
-        quality=modification.lossy_quality,
-        transcode_seconds=state.settings.transcode_timeout_seconds,
-    )
-    return await _send_changed(request, state, location, writer, change)
+    return await _send_changed(request, state, await instance_location(request, state, resource_id(id)), modification)
+
+
+@router.post("/instances/{id}/anonymize")
+async def anonymize_instance(request: Request, state: AppStateDep, id: str) -> Response:
+    """Send the DICOM file of an instance without what identifies the patient; nothing is stored.
+
+    `{"Options": […], "Replace": {…}, "Remove": […], "Keep": […], "KeepPrivateTags": …, "Force": …, "Transcode": …}`.
+    """
+    body = await optional_object(request)
+    warn_of_unknown_fields(request, state, body, ANONYMIZATION_FIELDS)
+    how = deidentification_of(body)
+    modification = Modification.from_orthanc(body, Level.IMAGE, job=False, deidentification=how)
+    return await _send_changed(request, state, await instance_location(request, state, resource_id(id)), modification)
 
 
 def _add_routes(kind: ResourceType) -> None:
@@ -79,6 +83,16 @@ def _add_routes(kind: ResourceType) -> None:
         check_keep_source(body, default=True)
         match = await state.index.get(kind.level, resource_id(id))
         modification = Modification.from_orthanc(body, kind.level, job=True)
+        return await _submit(request, state, body, modification, [match.public_id])
+
+    @router.post(f"/{kind.segment}/{{id}}/anonymize", name=f"anonymize {kind.type.lower()}")
+    async def anonymize(request: Request, state: AppStateDep, id: str) -> Response:
+        body = await optional_object(request)
+        warn_of_unknown_fields(request, state, body, ANONYMIZATION_FIELDS)
+        check_keep_source(body, default=True)
+        match = await state.index.get(kind.level, resource_id(id))
+        how = deidentification_of(body)
+        modification = Modification.from_orthanc(body, kind.level, job=True, deidentification=how)
         return await _submit(request, state, body, modification, [match.public_id])
 
 
@@ -95,6 +109,18 @@ async def bulk_modify(request: Request, state: AppStateDep) -> Response:
     resources = [location_id for location_id, _ in await _resources(state, body, "Resources")]
     level = resource_type_named(body["Level"]).level if "Level" in body else implied_level(body)
     modification = Modification.from_orthanc(body, level, job=True)
+    return await _submit(request, state, body, modification, resources, bulk=True)
+
+
+@router.post("/tools/bulk-anonymize")
+async def bulk_anonymize(request: Request, state: AppStateDep) -> Response:
+    """Anonymize `Resources` of any level as one job: what belongs together stays together."""
+    body = await json_object(request)
+    warn_of_unknown_fields(request, state, body, ANONYMIZATION_FIELDS)
+    check_keep_source(body, default=True)
+    resources = [location_id for location_id, _ in await _resources(state, body, "Resources")]
+    how = deidentification_of(body)
+    modification = Modification.from_orthanc(body, Level.PATIENT, job=True, deidentification=how)
     return await _submit(request, state, body, modification, resources, bulk=True)
 
 
@@ -156,7 +182,7 @@ async def _submit(
     bulk: bool = False,
 ) -> Response:
     params = ModificationParams(resources=tuple(resources), modification=modification, bulk=bulk, **_options(body))
-    content = _content(body, params) | {"IsAnonymization": False}
+    content = _content(body, params) | {"IsAnonymization": modification.deidentification is not None}
     return await submit(request, state.jobs, params, content, body)
 
 
@@ -187,10 +213,17 @@ async def _resources(state: AppState, body: Mapping[str, Any], field: str) -> li
     return found
 
 
-async def _send_changed(
-    request: Request, state: AppState, location: Location, writer: InstanceWriter, change: Change
-) -> Response:
+async def _send_changed(request: Request, state: AppState, location: Location, modification: Modification) -> Response:
     """Write the changed file, send it and delete it."""
+    key = state.settings.deidentification_key.get_secret_value()
+    change = change_of(modification, job_key=secrets.token_hex(), key=key)
+    writer = InstanceWriter(
+        state.objects,
+        state.bus,
+        transcode=modification.transcode,
+        quality=modification.lossy_quality,
+        transcode_seconds=state.settings.transcode_timeout_seconds,
+    )
     folder = await asyncio.to_thread(TemporaryDirectory, prefix="modify-", dir=state.uploads.folder)
     path = Path(folder.name) / "changed.dcm"
     try:
