@@ -26,6 +26,8 @@ from osteon.contracts.remote import (
     ListModalitiesRequest,
     PeerSystemReply,
     PeerSystemRequest,
+    PeerUploadReply,
+    PeerUploadRequest,
     RemoteEchoReply,
     RemoteEchoRequest,
     RemoteFindReply,
@@ -104,6 +106,7 @@ COMMIT: Final = RpcQueue("dispatcher.commitment", CommitmentRequest, CommitmentR
 COMMITMENT_STATUS: Final = RpcQueue("dispatcher.commitment.status", CommitmentStatusRequest, CommitmentStatusReply)
 COMMITMENT_REPORT: Final = RpcQueue("dispatcher.commitment.report", CommitmentReportRequest, CommitmentReportReply)
 PEER: Final = RpcQueue("dispatcher.peer", PeerSystemRequest, PeerSystemReply)
+PEER_UPLOAD: Final = RpcQueue("dispatcher.peer.upload", PeerUploadRequest, PeerUploadReply)
 DICOMWEB_GET: Final = RpcQueue("dispatcher.dicomweb.get", DicomWebGetRequest, DicomWebGetReply)
 DICOMWEB_DELETE: Final = RpcQueue("dispatcher.dicomweb.delete", DicomWebDeleteRequest, DicomWebDeleteReply)
 MODALITIES: Final = RpcQueue("query.modalities", ListModalitiesRequest, ListModalitiesReply)
@@ -121,6 +124,7 @@ REQUESTS: Final[tuple[RpcQueue[Any, Any], ...]] = (
     COMMITMENT_STATUS,
     COMMITMENT_REPORT,
     PEER,
+    PEER_UPLOAD,
     DICOMWEB_GET,
     DICOMWEB_DELETE,
     MODALITIES,
