@@ -31,6 +31,12 @@ class ResourceSearch(Protocol):
     async def search_locations(self, search: Search) -> LocationPage:
         """Return where the instances of one page of a search at IMAGE level are, pack by pack within the page."""
 
+    async def rows(self, search: Search) -> Sequence[int]:
+        """Return the rows of a search's matches for `at_rows`, in order: from its offset on, at most its limit."""
+
+    async def at_rows(self, level: Level, rows: Sequence[int]) -> Sequence[Match]:
+        """Return the resources of rows, in their order; what was deleted meanwhile is left out."""
+
     async def count(self, search: Search, *, at_most: int | None = None) -> int:
         """Return how many resources match, `at_most` if there are more; limit, offset and cursor do not count."""
 

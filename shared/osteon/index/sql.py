@@ -119,6 +119,16 @@ class SqlIndex:
                 matches = await shared_uids.merged(connection, resources, matches)
         return MatchPage(matches, page.cursor)
 
+    async def rows(self, search: Search) -> Sequence[int]:
+        """See `Index`."""
+        async with self.database.read() as connection:
+            return (await searching.page(connection, self.database.dialect, search)).rows
+
+    async def at_rows(self, level: Level, rows: Sequence[int]) -> Sequence[Match]:
+        """See `Index`."""
+        async with self.database.read() as connection:
+            return await Resources(connection, self.database.dialect, self._uids).matches(level, rows)
+
     async def search_locations(self, search: Search) -> LocationPage:
         """See `Index`."""
         async with self.database.read() as connection:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from osteon.archive.resources import Match, Patient, Series, Study
 from osteon.contracts.user_data_names import SYSTEM_METADATA
 from osteon.dicom.attribute_names import tag_of
-from osteon.dicom.attributes import element_text
+from osteon.dicom.attributes import COMPUTED, element_text
 from osteon.user_data.port import UserData
 from osteon_query.orthanc.resource_types import BY_LEVEL, INSTANCE, PATIENT, STUDY
 from osteon_query.orthanc.tag_formats import TagFormat, write_tags, write_texts
@@ -20,6 +20,9 @@ _EXPECTED: Final = (
     ("CardiacNumberOfImages",),
 )
 """Attributes whose product is the expected number of instances of a series; the first that are all there count."""
+
+COMPUTED_KEYWORDS: Final = frozenset({"InstanceAvailability"}.union(*COMPUTED.values()))
+"""Attributes that no data set carries and `RequestedTags` may name."""
 
 _MADE_FROM: Final = {name: SYSTEM_METADATA[name] for name in ("AnonymizedFrom", "ModifiedFrom")}
 
@@ -71,8 +74,15 @@ def _requested(match: Match, details: ResourceDetails) -> dict[str, Any]:
     known: dict[str, str] = {}
     for resource in (match.patient, match.study, match.series, match.instance):
         known.update(resource.attributes if resource is not None else {})
+    known |= {
+        "NumberOfPatientRelatedStudies": str(match.patient.studies),
+        "NumberOfPatientRelatedSeries": str(match.patient.series),
+        "NumberOfPatientRelatedInstances": str(match.patient.instances),
+        "InstanceAvailability": "ONLINE",
+    }
     if match.study is not None:
         known |= {
+            **match.study.patient_attributes,
             "ModalitiesInStudy": "\\".join(match.study.modalities),
             "SOPClassesInStudy": "\\".join(match.study.sop_classes),
             "NumberOfStudyRelatedSeries": str(match.study.series),
@@ -80,6 +90,8 @@ def _requested(match: Match, details: ResourceDetails) -> dict[str, Any]:
         }
     if match.series is not None:
         known["NumberOfSeriesRelatedInstances"] = str(match.series.instances)
+    if match.instance is not None:
+        known["AvailableTransferSyntaxUID"] = match.instance.location.transfer_syntax_uid
     found: dict[str, Any] = {}
     for keyword in details.requested:
         tag = tag_of(keyword)

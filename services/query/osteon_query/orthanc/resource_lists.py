@@ -11,12 +11,13 @@ from starlette.requests import Request
 from osteon.archive.ports import ResourceSearch
 from osteon.archive.resources import Match
 from osteon.dicom.attribute_names import attribute_path
-from osteon.dicom.attributes import LEVEL_OF
+from osteon.dicom.attributes import LEVEL_OF, is_below
 from osteon.dicom.query import Search
+from osteon.logging import get_logger
 from osteon.user_data.port import UserData
 from osteon_query.app_state import AppState
 from osteon_query.http.errors import BadParameter
-from osteon_query.orthanc.resource_json import ResourceDetails, to_json
+from osteon_query.orthanc.resource_json import COMPUTED_KEYWORDS, ResourceDetails, to_json
 from osteon_query.orthanc.resource_types import BY_LEVEL, INSTANCE, ResourceType, child_of
 from osteon_query.orthanc.response_content import content_parts, with_content
 from osteon_query.orthanc.tag_formats import TagFormat
@@ -24,6 +25,8 @@ from osteon_query.orthanc.user_data import attachment_names, metadata_names
 from osteon_query.packs.sidecars import parse_header
 from osteon_query.search.header_matching import raw_headers
 from osteon_query.search.paging import pages
+
+log = get_logger(__name__)
 
 _PAGE: Final = 1_000
 _NO: Final = frozenset({"0", "false"})
@@ -98,8 +101,10 @@ async def objects(state: AppState, matches: Sequence[Match], view: View) -> list
     below = await _children(state.index, kind, matches) if children else {}
     user_data = await state.user_data.read_many(kind.level, [match.public_id for match in matches])
     headers: list[Mapping[str, Any]] = [{} for _ in matches]
-    if kind is INSTANCE or any(keyword not in LEVEL_OF for keyword in view.requested):
-        # Something is shown that the index does not hold.
+    shows_tags = view.content is None or "MainDicomTags" in view.content
+    lacking = [keyword for keyword in view.requested if not _is_held(kind, keyword)]
+    if (kind is INSTANCE and shows_tags) or lacking:
+        log.info("headers read for a list", level=kind.type, resources=len(matches), requested=lacking)
         raw = await raw_headers(state.index, state.sidecars, matches)
         headers = await asyncio.to_thread(lambda: [parse_header(one) if one else {} for one in raw])
     shown = []
@@ -111,6 +116,11 @@ async def objects(state: AppState, matches: Sequence[Match], view: View) -> list
             body = with_content(body, view.content, match, data, (metadata_names(state), attachment_names(state)))
         shown.append(body)
     return shown
+
+
+def _is_held(kind: ResourceType, keyword: str) -> bool:
+    """Whether the index holds an attribute of resources, or it is computed."""
+    return keyword in COMPUTED_KEYWORDS or (keyword in LEVEL_OF and not is_below(keyword, kind.level))
 
 
 async def _children(index: ResourceSearch, kind: ResourceType, parents: Sequence[Match]) -> Mapping[str, list[Match]]:
