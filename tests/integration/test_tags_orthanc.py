@@ -1,5 +1,6 @@
-"""Tags beside a running Orthanc: the same values for every element, but for what `is_known` names."""
+"""Tags, new instances and orders of slices beside a running Orthanc; `is_known` names differences of tags."""
 
+import base64
 import io
 import struct
 from collections.abc import Iterator
@@ -7,12 +8,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
+import imagecodecs
+import numpy as np
 import pytest
-from pydicom import dcmwrite
+from pydicom import dcmread, dcmwrite
 
 from support.archive.orthanc import OrthancServer, needs_orthanc, running_orthanc
+from support.archive.running import RunningArchive
 from support.dicom.datasets import ct_slice
 from support.dicom.real_files import BUNDLED
+from support.packs.sealed_packs import part10
 from support.query.application import RunningQuery, door
 
 pytestmark = [pytest.mark.slow, needs_orthanc]
@@ -117,3 +123,95 @@ async def test_simplified_and_short_tags(orthanc: OrthancServer, tmp_path: Path)
         assert short["0020,0011"] == "0008"
         assert short["0018,0050"] == "27.000000"
         assert short["0028,0030"] == "1.50\\.5"
+
+
+def data_uri(media_type: str, content: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+
+
+GREY = (np.arange(120).reshape(12, 10) * 2).astype("uint8")
+RGB = np.stack([GREY, GREY // 2, 255 - GREY], -1)
+PNG = data_uri("image/png", imagecodecs.png_encode(GREY))
+PDF = data_uri("application/pdf", b"%PDF-1.4 nothing")
+CREATED: list[dict[str, Any]] = [
+    {"Tags": {"PatientName": "A^B", "Modality": "CR"}, "Content": PNG},
+    {"Tags": {}, "Content": data_uri("image/png", imagecodecs.png_encode(GREY.astype("uint16") * 257))},
+    {"Tags": {"PatientID": "P7"}, "Content": data_uri("image/png", imagecodecs.png_encode(RGB))},
+    {"Tags": {}, "Content": data_uri("image/jpeg", imagecodecs.jpeg_encode(RGB))},
+    {"Tags": {"0008,0070": "data:application/octet-stream;base64,QUI="}, "Content": PDF},
+    {"Tags": {"StudyInstanceUID": "1.2.3", "SliceThickness": "27.000"}, "Force": True},
+    {"Tags": {"ReferencedStudySequence": [{"ReferencedSOPClassUID": "1.2"}], "StudyDate": "20200101"}},
+    {"Tags": {"0008,0070": "data:application/octet-stream;base64,QUI="}, "InterpretBinaryTags": False},
+    {"Tags": {"SeriesDescription": "x"}, "Parent": "ParentPatient", "Content": PNG},
+    {"Tags": {"SeriesDescription": "x"}, "Parent": "ParentStudy", "Content": PNG},
+    {"Tags": {"ImageComments": "x"}, "Parent": "ParentSeries"},
+    {"Tags": {"PatientName": "x"}, "Parent": "ParentStudy", "Force": True},
+    {"Tags": {}, "Content": [PNG, {"Content": PNG, "Tags": {"ImageComments": "second"}}]},
+    {"Tags": {"PatientName": "x"}, "Parent": "ParentStudy"}, {"Tags": {"StudyInstanceUID": "1.2"}},
+    {"Tags": {}, "Parent": "ID"}, {"Tags": {"PatientName": 5}}, {"Tags": {"PixelData": "x"}},
+    {"Tags": {}, "Content": "nothing"}, {"Tags": {}, "Content": data_uri("application/pdf", b"no PDF")},
+]  # fmt: skip
+NEW = {"0008,0012", "0008,0013", "0008,0018", "0008,0022", "0008,0023", "0008,0032", "0008,0033"}
+"""Tags of moments and identifiers of an instance: each time others."""
+NEW_ABOVE = {"0008,0020", "0008,0021", "0008,0030", "0008,0031", "0010,0020", "0020,000d", "0020,000e"}
+
+
+def created(http: httpx.Client, body: dict[str, Any], ids: dict[str, str]) -> list[dict[str, Any]] | int:
+    """Return the tags of what was made, or the status of a refusal."""
+    parent = {"Parent": ids[body["Parent"]]} if "Parent" in body else {}
+    response = http.post("/tools/create-dicom", json={**body, **parent})
+    if response.status_code != 200:
+        return response.status_code
+    path = response.json()["Path"]
+    instances = [path.split("/")[2]] if "/instances/" in path else http.get(path).json()["Instances"]
+    found = [http.get(f"/instances/{each}/tags").json() for each in instances]
+    return sorted(found, key=lambda tags: tags.get("0020,0013", {}).get("Value", ""))
+
+
+@pytest.mark.parametrize("body", CREATED)
+def test_the_same_tags_and_contents_make_the_same_instances(
+    orthanc: OrthancServer, standalone: RunningArchive, body: dict[str, Any]
+) -> None:
+    source = part10(ct_slice(PatientName="Müller^X", study="1.2.77", series="1.2.77.1", PatientID="CREATE"))
+    ids = orthanc.http.post("/instances", content=source).json()
+    with httpx.Client(base_url=standalone.url, timeout=60) as http:
+        http.post("/instances", content=source).raise_for_status()
+        theirs, ours = created(orthanc.http, body, ids), created(http, body, ids)
+    if isinstance(theirs, int) or isinstance(ours, int):
+        assert theirs == ours
+        return
+    fixed = {"0010,0020", "0020,000d", "0020,000e"} if "Parent" in body else set()
+    fixed = {"0010,0020"} if body.get("Parent") == "ParentPatient" else fixed - {"0020,000e"}
+    for one, other in zip(theirs, ours, strict=True):
+        # A SOP class is needed to store an instance; the character set is that of the text.
+        assert one.keys() - {"0008,0005"} == other.keys() - {"0008,0005"} - ({"0008,0016"} - one.keys())
+        same = one.keys() - NEW - (NEW_ABOVE - fixed) - {"0008,0005"}
+        assert {tag: other[tag] for tag in same} == {tag: one[tag] for tag in same}
+
+
+def test_a_created_picture_has_the_samples_of_its_source(orthanc: OrthancServer, standalone: RunningArchive) -> None:
+    for array in (GREY, RGB, GREY.astype("uint16") * 257):
+        content = data_uri("image/png", imagecodecs.png_encode(array))
+        made = standalone.post("/tools/create-dicom", json={"Tags": {}, "Content": content}).json()
+        file = dcmread(io.BytesIO(standalone.get(f"/instances/{made['ID']}/file").content))
+        assert file.PixelData == array.tobytes()
+    damaged = data_uri("image/png", imagecodecs.png_encode(RGB)[:60])
+    body = {"Tags": {}, "Content": damaged}
+    refused = httpx.post(f"{standalone.url}/tools/create-dicom", json=body, timeout=60)
+    assert refused.status_code == 400
+
+
+def test_slices_are_in_the_same_order(orthanc: OrthancServer, standalone: RunningArchive) -> None:
+    axes = [1, 0, 0, 0, 1, 0]
+    for series, slices in {
+        "1.2.78.1": [ct_slice(number=n, ImageOrientationPatient=axes, ImagePositionPatient=[0, 0, z])
+                     for n, z in ((1, 30), (2, 10), (3, 20))],
+        "1.2.78.2": [ct_slice(number=n, NumberOfFrames=str(n)) for n in (3, 1, 2)],
+        "1.2.78.3": [ct_slice(number=1)],
+    }.items():  # fmt: skip
+        for each in slices:
+            each.StudyInstanceUID, each.SeriesInstanceUID = "1.2.78", series
+            ids = orthanc.http.post("/instances", content=part10(each)).raise_for_status().json()
+            standalone.post("/instances", content=part10(each))
+        path = f"/series/{ids['ParentSeries']}/ordered-slices"
+        assert standalone.get(path).json() == orthanc.http.get(path).json()

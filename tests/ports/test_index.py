@@ -236,7 +236,7 @@ async def test_an_instance_tells_its_attributes_and_where_its_bytes_are(index):
     await index.upsert([stored])
     instance = (await only(index, Level.IMAGE)).instance
     assert instance.attributes == {
-        "SOPInstanceUID": "1.2.1.1.1", "SOPClassUID": CT, "InstanceNumber": "7", "NumberOfFrames": "12",
+        "SOPInstanceUID": "1.2.1.1.1", "SOPClassUID": CT, "InstanceNumber": "007", "NumberOfFrames": "12",
         "Rows": "512", "Columns": "256", "BitsAllocated": "16",
     }  # fmt: skip
     assert instance.received == RECEIVED

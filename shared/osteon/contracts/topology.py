@@ -14,7 +14,14 @@ from osteon.contracts.commitment import (
 )
 from osteon.contracts.failure import FailureReply
 from osteon.contracts.find import FindCancelled, FindPageReply, FindPageRequest
-from osteon.contracts.imaging import RenderReply, RenderRequest, TranscodeReply, TranscodeRequest
+from osteon.contracts.imaging import (
+    DecodeReply,
+    DecodeRequest,
+    RenderReply,
+    RenderRequest,
+    TranscodeReply,
+    TranscodeRequest,
+)
 from osteon.contracts.packs import ConflictsFound, PackIndexed, PackSealed, PackStored
 from osteon.contracts.reconciliation import PatientCorrected
 from osteon.contracts.remote import (
@@ -112,6 +119,7 @@ DICOMWEB_DELETE: Final = RpcQueue("dispatcher.dicomweb.delete", DicomWebDeleteRe
 MODALITIES: Final = RpcQueue("query.modalities", ListModalitiesRequest, ListModalitiesReply)
 TRANSCODE: Final = RpcQueue("imaging.transcode", TranscodeRequest, TranscodeReply)
 RENDER: Final = RpcQueue("imaging.render", RenderRequest, RenderReply)
+DECODE: Final = RpcQueue("imaging.decode", DecodeRequest, DecodeReply)
 
 REQUESTS: Final[tuple[RpcQueue[Any, Any], ...]] = (
     FIND,
@@ -130,6 +138,7 @@ REQUESTS: Final[tuple[RpcQueue[Any, Any], ...]] = (
     MODALITIES,
     TRANSCODE,
     RENDER,
+    DECODE,
 )
 _TYPES: Final[tuple[type[Message], ...]] = (
     PackSealed,

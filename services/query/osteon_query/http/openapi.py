@@ -140,6 +140,7 @@ _OPERATIONS: Final = (
     OpenApiOperation("POST .*/(modify|merge|split|bulk-modify)", (_JSON,), body=(_JSON,)),
     OpenApiOperation("POST /instances", body=(DICOM, "multipart/form-data", "application/zip")),
     OpenApiOperation("GET /tools/generate-uid", (_TEXT,), parameters={"level": _STRING}),
+    OpenApiOperation("GET /tools/dicom-conformance", (_TEXT,)),
     OpenApiOperation("GET /tools/(default-encoding|unknown-sop.*|metrics.*|log-level.*)", (_TEXT,)),
     OpenApiOperation("PUT /tools/(default-encoding|unknown-sop.*|metrics|log-level.*)", (_TEXT,), body=(_TEXT,)),
     OpenApiOperation("POST /tools/(lookup|dicom-echo)", body=(_TEXT, _JSON)),

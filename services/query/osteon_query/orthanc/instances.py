@@ -109,11 +109,12 @@ async def _answer(index: InstanceLocator, received: list[UploadResult], *, zippe
     if not kept:
         first = received[0].detail if received else "it holds no file"
         raise BadBody(f"the ZIP archive holds no DICOM instance: {first}" if zipped else first)
-    answers = [await _object(index, entry) for entry in kept]
+    answers = [await upload_answer(index, entry) for entry in kept]
     return answers if several else answers[0]
 
 
-async def _object(index: InstanceLocator, entry: UploadResult) -> dict[str, Any]:
+async def upload_answer(index: InstanceLocator, entry: UploadResult) -> dict[str, Any]:
+    """Return what Orthanc answers to an upload that has an identity."""
     assert entry.identity is not None
     identity = entry.identity
     if entry.status is UploadStatus.CONFLICT:

@@ -22,8 +22,8 @@ async def pages(
     an ordered one the places of 50,000 matches at a time are taken first.
     """
     if search.order:
-        async for page in _ordered(index, search, size, total):
-            yield page
+        async for matches in _ordered(index, search, size, total):
+            yield matches
         return
     while total is None or total > 0:
         limit = size if total is None else min(size, total)
