@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from osteon.archive.resources import Match, Patient, Series, Study
+from osteon.archive.resources import Child, Match, Patient, Series, Study
 from osteon.contracts.user_data_names import SYSTEM_METADATA
 from osteon.dicom.attribute_names import tag_of
 from osteon.dicom.attributes import COMPUTED, element_text
@@ -31,7 +31,7 @@ _MADE_FROM: Final = {name: SYSTEM_METADATA[name] for name in ("AnonymizedFrom", 
 class ResourceDetails:
     """What an object shows besides its match: children in order, the header, and requested attributes."""
 
-    children: Sequence[Match] = ()
+    children: Sequence[Child] = ()
     user_data: UserData = field(default_factory=UserData)
     header: Mapping[str, Any] = field(default_factory=dict)
     requested: Sequence[str] = ()
@@ -164,12 +164,11 @@ def index_in_series(attributes: Mapping[str, str]) -> int | None:
     return _whole(attributes.get("InstanceNumber"))
 
 
-def _status(expected: int | None, instances: Sequence[Match]) -> str:
+def _status(expected: int | None, instances: Sequence[Child]) -> str:
     if expected is None:
         return "Unknown"
-    numbers = [index_in_series(m.instance.attributes) for m in instances if m.instance is not None]
-    known = {n for n in numbers if n is not None and 1 <= n <= expected}
-    if len(known) != len(numbers):
+    known = {each.number for each in instances if each.number is not None and 1 <= each.number <= expected}
+    if len(known) != len(instances):
         return "Inconsistent"
     return "Complete" if len(known) == expected else "Missing"
 

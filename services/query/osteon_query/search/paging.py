@@ -18,35 +18,30 @@ async def pages(
 ) -> AsyncGenerator[Sequence[Match], None]:
     """Yield the matches of a search from its offset on, at most `total` of them, `size` at a time.
 
-    What comes in or changes meanwhile neither repeats nor hides others: an unordered search goes on by a cursor, and of
-    an ordered one the places of 50,000 matches at a time are taken first.
+    What comes in or changes meanwhile neither repeats nor hides others, see `row_pages`.
     """
-    if search.order:
-        async for matches in _ordered(index, search, size, total):
-            yield matches
-        return
+    async for rows in row_pages(index, search, size=size, total=total):
+        yield await index.at_rows(search.level, rows)
+
+
+async def row_pages(
+    index: ResourceSearch, search: Search, *, size: int, total: int | None
+) -> AsyncGenerator[Sequence[int], None]:
+    """Yield the rows of what `pages` yields.
+
+    An unordered search goes on by a cursor; of an ordered one the places of 50,000 matches at a time are taken first.
+    """
+    step = _ROWS if search.order else size
     while total is None or total > 0:
-        limit = size if total is None else min(size, total)
+        limit = step if total is None else min(step, total)
         with metrics.SEARCH_SECONDS.labels("rest").time():
-            page = await index.search(replace(search, limit=limit))
-        yield page.matches
-        if page.cursor is None or not page.matches:
+            page = await index.rows(replace(search, limit=limit))
+        for start in range(0, len(page.rows), size):
+            yield page.rows[start : start + size]
+        if len(page.rows) < limit if search.order else page.cursor is None:
             return
-        total = None if total is None else total - len(page.matches)
-        search = replace(search, offset=0, cursor=page.cursor)
-
-
-async def _ordered(
-    index: ResourceSearch, search: Search, size: int, total: int | None
-) -> AsyncGenerator[Sequence[Match], None]:
-    left = total
-    while left is None or left > 0:
-        limit = _ROWS if left is None else min(_ROWS, left)
-        with metrics.SEARCH_SECONDS.labels("rest").time():
-            rows = await index.rows(replace(search, limit=limit))
-        for start in range(0, len(rows), size):
-            yield await index.at_rows(search.level, rows[start : start + size])
-        if len(rows) < limit:
-            return
-        left = None if left is None else left - limit
-        search = replace(search, offset=search.offset + limit)
+        total = None if total is None else total - limit
+        if search.order:
+            search = replace(search, offset=search.offset + limit)
+        else:
+            search = replace(search, offset=0, cursor=page.cursor)
