@@ -103,7 +103,7 @@ _OPERATIONS: Final = (
     ),
     OpenApiOperation(
         "GET .*/file",
-        (DICOM,),
+        (DICOM, DICOM_JSON, DICOM_XML),
         _SAVED,
         {**_ORIGINAL, "transcode": _STRING, "lossy-quality": _QUALITY, "filename": _STRING},
     ),
@@ -134,10 +134,12 @@ _OPERATIONS: Final = (
         "GET /reconciliations", parameters={"limit": _WHOLE, "after": _STRING, "study": _STRING, "state": _STRING}
     ),
     OpenApiOperation("GET /conflicts", parameters={"limit": _WHOLE, "after": _WHOLE}),
+    OpenApiOperation("GET /series/{id}/ordered-slices"),
     OpenApiOperation("GET /(patients|studies|series|instances)", parameters={**_PAGE, **_EXPAND}),
     OpenApiOperation("GET /(patients|studies|series|instances)/.*", parameters=_EXPAND),
     OpenApiOperation("POST /instances/.*/modify", (DICOM,), body=(_JSON,)),
     OpenApiOperation("POST .*/(modify|merge|split|bulk-modify)", (_JSON,), body=(_JSON,)),
+    OpenApiOperation("POST .*/store-straight", body=(DICOM,)),
     OpenApiOperation("POST /instances", body=(DICOM, "multipart/form-data", "application/zip")),
     OpenApiOperation("GET /tools/generate-uid", (_TEXT,), parameters={"level": _STRING}),
     OpenApiOperation("GET /tools/dicom-conformance", (_TEXT,)),
