@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from osteon import health, heap, logging, process_metrics, tracing, tracing_setup
 from osteon.backoff import retry_forever
 from osteon.errors import OsteonError, Unavailable
+from osteon.forwarded import ForwardedMiddleware, TrustedProxies
 from osteon.logging import get_logger
 from osteon.private_files import UMASK
 from osteon.settings import BadSettings, ProcessSettings, Settings, exit_with, load
@@ -142,7 +143,7 @@ async def http_server(
 ) -> AsyncIterator[int]:
     """Serve an ASGI app inside; yields the port. On leaving, requests in flight get `grace` seconds.
 
-    `setting` is where the port comes from; an error names it. X-Forwarded-For of `trusted_proxies` names the client.
+    `setting` is where the port comes from; an error names it. What `trusted_proxies` say of a request is believed.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -154,11 +155,11 @@ async def http_server(
         listener.close()
         raise OsteonError(f"cannot listen on {host}:{port} ({setting}): {error.strerror}") from None
     config = uvicorn.Config(
-        _EndingRequests(app),
+        ForwardedMiddleware(_EndingRequests(app), TrustedProxies(trusted_proxies)),
         http=HeaderLimitProtocol,
         log_config=None,
         access_log=False,
-        forwarded_allow_ips=list(trusted_proxies),
+        proxy_headers=False,
         lifespan="off",
         timeout_graceful_shutdown=max(1, int(grace)),
     )

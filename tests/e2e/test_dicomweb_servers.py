@@ -1,18 +1,15 @@
 """The archive as a client of DICOMweb servers: Orthanc with its plugin, and another Osteon."""
 
-import json
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from pydicom.uid import generate_uid
 
-from osteon_local.part import free_port
-from support.archive.orthanc import needs_orthanc
+from support.archive.orthanc import needs_orthanc, running_orthanc
 from support.archive.running import RunningArchive, eventually
 from support.dicom.datasets import ct_slice
 from support.packs.sealed_packs import part10
@@ -30,32 +27,10 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """An Orthanc that speaks DICOMweb."""
-    folder, web = tmp_path_factory.mktemp("orthanc"), free_port()
-    settings = {
-        "StorageDirectory": str(folder / "orthanc"), "IndexDirectory": str(folder / "orthanc"), "HttpPort": web,
-        "DicomPort": free_port(), "RemoteAccessAllowed": False, "Plugins": [str(PLUGIN)],
-        "AuthenticationEnabled": True, "RegisteredUsers": {"osteon": "a password"},
-    }  # fmt: skip
-    (folder / "orthanc.json").write_text(json.dumps(settings))
-    program = shutil.which("Orthanc")
-    assert program
-    with (folder / "orthanc.log").open("wb") as log:
-        process = subprocess.Popen([program, str(folder / "orthanc.json")], stdout=log, stderr=log)
-        try:
-            base = f"http://127.0.0.1:{web}"
-            with httpx.Client(base_url=base, timeout=60, auth=("osteon", "a password")) as http:
-                eventually(lambda: _answers(http))
-                yield http
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def _answers(http: httpx.Client) -> bool:
-    try:
-        return http.get("/dicom-web/studies").status_code == 200
-    except httpx.TransportError:
-        return False
+    nobody: Any = SimpleNamespace(aet="NOBODY", dicom_port=11112, url="http://127.0.0.1:1")
+    user = ("osteon", "a password")
+    with running_orthanc(tmp_path_factory.mktemp("orthanc"), nobody, auth=user, Plugins=[str(PLUGIN)]) as running:
+        yield running.http
 
 
 @pytest.fixture

@@ -195,6 +195,16 @@ def test_orthanc_takes_a_study_as_a_peer(archive: RunningArchive, orthanc: Ortha
 
 
 @needs_orthanc
+def test_a_file_is_sent_straight_to_a_peer_and_not_stored(archive: RunningArchive, orthanc: OrthancServer) -> None:
+    file = ct_slice()
+    answer = archive.post("/peers/orthanc/store-straight", content=part10(file)).json()
+    assert answer["Status"] == "Success"
+    assert file.SOPInstanceUID in orthanc.instances()
+    assert httpx.get(f"{archive.url}/instances/{answer['ID']}").status_code == 404
+    refused = httpx.post(f"{archive.url}/peers/orthanc/store-straight", content=b"no DICOM")
+    assert refused.status_code == 400
+
+
 def test_orthanc_sends_to_the_archive_as_a_peer_and_as_a_modality(
     archive: RunningArchive, orthanc: OrthancServer
 ) -> None:

@@ -1,18 +1,23 @@
 """DICOMweb and Orthanc clients against a running archive: dicomweb-client, pyorthanc, plain HTTP."""
 
+import base64
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 
 import httpx
+import imagecodecs
+import numpy as np
 import pytest
 from dicomweb_client.api import DICOMwebClient
+from orthanc_api_client import OrthancApiClient
 from pydicom.uid import generate_uid
 from pyorthanc import Orthanc, find_instances, find_patients, find_series, find_studies, upload
 
 from support.archive.running import RunningArchive, eventually
 from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import dataset_bytes
+from support.packs.sealed_packs import part10
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("archives")]
 
@@ -91,6 +96,27 @@ def test_pyorthanc_s_resources_have_their_attributes(archive: RunningArchive, tm
     assert patient.protected is False
     eventually(lambda: all(each.is_stable for each in (patient, study, series)))
     assert instance.get_pydicom().SOPInstanceUID == dataset.SOPInstanceUID
+
+
+def test_orthanc_s_clients_make_instances_and_order_slices(archive: RunningArchive, tmp_path: Path) -> None:
+    study, series = generate_uid(), generate_uid()
+    client = OrthancApiClient(archive.url)
+    slices = [
+        ct_slice(study=study, series=series, number=n, ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+                 ImagePositionPatient=[0, 0, z], PatientID="MAKE")
+        for n, z in ((1, 3), (2, 1), (3, 2))
+    ]  # fmt: skip
+    ids = [client.upload(part10(each))[0] for each in slices]
+    parent = client.instances.get_parent_series_id(ids[0])
+    assert client.series.get_middle_instance_id(parent) == ids[2]
+    (tmp_path / "report.pdf").write_bytes(b"%PDF-1.4 nothing")
+    made = client.studies.attach_pdf(client.studies.lookup(study), str(tmp_path / "report.pdf"), "report")
+    tags = client.instances.get_tags(made)
+    assert (tags["PatientID"], tags["StudyInstanceUID"], tags["SeriesDescription"]) == ("MAKE", study, "report")
+    assert httpx.get(f"{archive.url}/instances/{made}/pdf").content == b"%PDF-1.4 nothing"
+    picture = f"data:image/png;base64,{base64.b64encode(imagecodecs.png_encode(np.zeros((1, 1), 'uint8'))).decode()}"
+    answer = Orthanc(archive.url).post_tools_create_dicom(json={"Tags": {"PatientID": "MAKE"}, "Content": picture})
+    assert Orthanc(archive.url).get_instances_id_simplified_tags(answer["ID"])["Rows"] == "1"
 
 
 def test_a_file_comes_by_ranges_and_head_tells_its_length(archive: RunningArchive) -> None:

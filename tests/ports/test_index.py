@@ -11,10 +11,10 @@ import pytest
 from osteon.archive.changes import ChangeType
 from osteon.archive.errors import ResourceNotFound
 from osteon.archive.pack_records import InstanceState, PackOutcome
-from osteon.archive.resources import InstanceScope, Sender, Statistics
+from osteon.archive.resources import Child, InstanceScope, Sender, Statistics
 from osteon.dicom.identity import public_id
 from osteon.dicom.models import Level
-from osteon.dicom.query import Search
+from osteon.dicom.query import Empty, MatchingKey, Search, Single
 from osteon.errors import DatabaseUnavailable, Invalid
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
@@ -215,6 +215,40 @@ async def test_the_first_instance_gives_the_attributes_and_later_ones_fill_gaps(
     assert match.series.attributes == {"SeriesInstanceUID": "1.2.1.1", "SeriesNumber": "3"}
 
 
+async def test_an_empty_attribute_is_not_an_absent_one_and_is_filled_in_as_well(index):
+    await index.upsert([pack(entry(PatientName="", PatientSex="", SeriesNumber="", InstanceNumber="", Modality=""))])
+    match = await only(index, Level.IMAGE)
+    assert match.study.patient_attributes == {"PatientID": "P1", "PatientName": "", "PatientSex": ""}
+    assert match.series.attributes == {"SeriesInstanceUID": "1.2.1.1", "SeriesNumber": "", "Modality": ""}
+    assert match.instance.attributes["InstanceNumber"] == ""
+    assert match.study.modalities == ()
+    for keyword in ("PatientName", "PatientSex", "StudyDescription", "ModalitiesInStudy"):
+        empty = MatchingKey((keyword,), Empty())
+        assert await index.count(Search(Level.STUDY, (empty,))) == 1, keyword
+    later = entry("P1", "1.2.1", "1.2.1.1", "1.2.1.1.2", PatientSex="F", SeriesNumber="0003", Modality="CT")
+    await index.upsert([pack(later)])
+    match = await only(index, Level.SERIES)
+    assert match.study.patient_attributes["PatientSex"] == "F"
+    assert match.series.attributes == {"SeriesInstanceUID": "1.2.1.1", "SeriesNumber": "0003", "Modality": "CT"}
+    assert await index.count(Search(Level.SERIES, (MatchingKey(("SeriesNumber",), Single("3")),))) == 1
+
+
+async def test_rows_give_resources_identifiers_and_what_is_below_them(index):
+    await index.upsert([pack(*slices(3, "P1", "1.2.1", "1.2.1.1")), study("P2", "1.2.2")])
+    for level in Level:
+        page = await index.rows(Search(level, limit=2))
+        matches = (await index.search(Search(level, limit=2))).matches
+        assert list(await index.at_rows(level, page.rows)) == list(matches)
+        assert list(await index.identifiers(level, [*page.rows, 999])) == [match.public_id for match in matches]
+        assert bool(page.cursor) is (await index.count(Search(level)) > 2)
+    series, other = public_id("P1", "1.2.1", "1.2.1.1"), public_id("P9", "1.2.9")
+    below = await index.children(Level.STUDY, [public_id("P1", "1.2.1"), other])
+    assert below == {public_id("P1", "1.2.1"): [Child(series)], other: []}
+    found = (await index.children(Level.SERIES, [series]))[series]
+    instances = (await index.search(Search(Level.IMAGE, parents=(series,)))).matches
+    assert [each.public_id for each in found] == [match.public_id for match in instances]
+
+
 async def test_a_duplicate_fills_no_gaps(index):
     await index.upsert([pack(entry())])
     await index.upsert([pack(entry(PatientName="Doe^Jane"))])
@@ -236,7 +270,7 @@ async def test_an_instance_tells_its_attributes_and_where_its_bytes_are(index):
     await index.upsert([stored])
     instance = (await only(index, Level.IMAGE)).instance
     assert instance.attributes == {
-        "SOPInstanceUID": "1.2.1.1.1", "SOPClassUID": CT, "InstanceNumber": "7", "NumberOfFrames": "12",
+        "SOPInstanceUID": "1.2.1.1.1", "SOPClassUID": CT, "InstanceNumber": "007", "NumberOfFrames": "12",
         "Rows": "512", "Columns": "256", "BitsAllocated": "16",
     }  # fmt: skip
     assert instance.received == RECEIVED

@@ -11,6 +11,7 @@ from sqlalchemy import event, text
 
 from osteon.archive.changes import ChangeType
 from osteon.archive.pack_records import StoredPack
+from osteon.dicom.identity import public_id
 from osteon.dicom.models import Level
 from osteon.dicom.query import (
     LAST_UPDATE,
@@ -190,6 +191,8 @@ ASKED = {
     "changes": lambda index: index.changes(since=STUDIES, limit=10),
     "changes of studies": lambda index: index.changes(since=STUDIES, limit=10, types=[ChangeType.NEW_STUDY]),
     "lookup": lambda index: index.lookup("A000077"),
+    "identifiers": lambda index: index.identifiers(Level.STUDY, [3, 5, 7]),
+    "what is below studies": lambda index: index.children(Level.STUDY, [public_id("P7", "1.2.7")] * 2),
     "count of all": lambda index: index.count(Search(Level.IMAGE)),
     "count of some": lambda index: index.count(Search(Level.STUDY, (MANY,)), at_most=10),
     "statistics": lambda index: index.statistics(),

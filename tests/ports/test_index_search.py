@@ -404,7 +404,7 @@ async def test_order_is_by_attributes_then_by_arrival_with_absent_values_last(in
     assert await found(index, Level.SERIES, order=falling) == ["1.2", "2.1", "1.1", "4.1", "3.1"]
     pages = [(await index.search(Search(Level.SERIES, order=falling, offset=n, limit=2))).matches for n in range(6)]
     numbers = [[match.series.attributes.get("SeriesNumber") for match in page] for page in pages]
-    assert numbers == [["10", "7"], ["7", "2"], ["2", None], [None, None], [None], []]
+    assert numbers == [["10", "007"], ["007", "2"], ["2", None], [None, None], [None], []]
     by_date = (Order("StudyDate", descending=True), Order("PatientName"))
     assert await found(index, Level.STUDY, order=by_date) == ["4", "1", "3", "2"]
     assert await found(index, Level.IMAGE, order=(Order("PatientID", descending=True), Order("InstanceNumber"))) == [

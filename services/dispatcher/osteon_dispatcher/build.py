@@ -69,7 +69,7 @@ async def build_embedded(
         own_acceptor=partial(own_acceptor, settings, tls_context, own_address or (lambda: settings.own_dicom_address)),
     )
     policy = PeerPolicy.from_settings(settings)
-    await remote_requests.serve(bus, index.remotes, index.queries, tls_context, policy)
+    await remote_requests.serve(bus, index.remotes, index.queries, objects=objects, tls=tls_context, policy=policy)
     await dicomweb_requests.serve(bus, index.remotes, objects, context.folder, policy)
     await MoveScp(index, context.signals, settings.aet).serve(bus)
     await rpc.serve(bus, index.commitments, index.jobs)

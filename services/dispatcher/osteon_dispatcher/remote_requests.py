@@ -2,9 +2,10 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
+from http import HTTPStatus
 from typing import Final
 
 import orjson
@@ -13,13 +14,15 @@ from osteon.bus.port import Bus
 from osteon.contracts.remote import (
     PeerSystemReply,
     PeerSystemRequest,
+    PeerUploadReply,
+    PeerUploadRequest,
     RemoteEchoReply,
     RemoteEchoRequest,
     RemoteFindReply,
     RemoteFindRequest,
     Target,
 )
-from osteon.contracts.topology import ECHO, PEER, REMOTE_FIND
+from osteon.contracts.topology import ECHO, PEER, PEER_UPLOAD, REMOTE_FIND
 from osteon.dicom.dataset_encoder import DatasetEncoder
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.models import STUDY_ROOT
@@ -31,6 +34,7 @@ from osteon.dimse.sop_classes import VERIFICATION
 from osteon.dimse.status import Status
 from osteon.errors import Invalid, OsteonError
 from osteon.logging import get_logger
+from osteon.objects.port import Bytes, Objects
 from osteon.remotes.port import Remotes
 from osteon.remotes.queries import RemoteQueries
 from osteon_dispatcher.peer_client import PeerPolicy, open_peer
@@ -58,6 +62,8 @@ async def serve(
     bus: Bus,
     remotes: Remotes,
     queries: RemoteQueries,
+    *,
+    objects: Objects,
     tls: TlsContextProvider | None = None,
     policy: PeerPolicy = PeerPolicy(),  # noqa: B008  (frozen)
 ) -> None:
@@ -65,6 +71,7 @@ async def serve(
     await bus.serve(ECHO, partial(echo, tls=tls))
     await bus.serve(REMOTE_FIND, partial(find, queries=queries, tls=tls), concurrency=_SEARCHES)
     await bus.serve(PEER, partial(peer_system, remotes=remotes, policy=policy))
+    await bus.serve(PEER_UPLOAD, partial(peer_upload, remotes=remotes, objects=objects, policy=policy))
 
 
 async def echo(message: RemoteEchoRequest, tls: TlsContextProvider | None = None) -> RemoteEchoReply:
@@ -174,3 +181,24 @@ async def peer_system(
     except ValueError as error:
         raise RemoteProblem("its /system is not JSON; is the URL that of an Orthanc or an Osteon?") from error
     return PeerSystemReply(correlation_id=message.correlation_id, system=system)
+
+
+async def peer_upload(
+    message: PeerUploadRequest, *, remotes: Remotes, objects: Objects, policy: PeerPolicy
+) -> PeerUploadReply:
+    """POST a file to `/instances` of a peer. Raises `OsteonError`."""
+    peer = await remotes.peer(message.peer)
+
+    async def content() -> AsyncGenerator[Bytes]:
+        async for chunk in objects.stream(message.key):
+            yield chunk
+
+    async with open_peer(peer, policy) as client:
+        answer = await client.post("/instances", {"Content-Type": "application/dicom"}, content, message.length)
+    if answer.status != HTTPStatus.OK:
+        raise RemoteProblem(answer.problem)
+    try:
+        text = orjson.dumps(orjson.loads(answer.body)).decode()
+    except ValueError as error:
+        raise RemoteProblem("its answer is not that of Orthanc's /instances: it is not JSON") from error
+    return PeerUploadReply(correlation_id=message.correlation_id, answer=text)

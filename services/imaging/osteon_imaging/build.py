@@ -7,11 +7,12 @@ from typing import Final
 from osteon import scratch_dir
 from osteon.background import background
 from osteon.bus.port import Bus
-from osteon.contracts.topology import RENDER, TRANSCODE
+from osteon.contracts.topology import DECODE, RENDER, TRANSCODE
 from osteon.objects.port import Objects
 from osteon.runtime import Running
 from osteon.service_stack import ServiceStack, service_stack
 from osteon.settings import ImagingSettings
+from osteon_imaging.decoding import DecodeService
 from osteon_imaging.poison import PoisonCache
 from osteon_imaging.render_cache import RenderCache
 from osteon_imaging.rendering import RenderService
@@ -70,5 +71,6 @@ async def build_embedded(
         await workers.warm_up()
     transcoding = TranscodeService(objects, runner)
     await bus.serve(TRANSCODE, transcoding.transcode, concurrency=settings.imaging_workers)
+    await bus.serve(DECODE, DecodeService(objects, runner).decode, concurrency=settings.imaging_workers)
     await bus.serve(RENDER, rendering.render, concurrency=_RENDER_REQUESTS)
     return Running(checks={"broker": bus.check, "objects": objects.check})

@@ -61,12 +61,17 @@ class RenderTask(Task):
     options: RenderOptions
 
 
-_TASK: Final = TypeAdapter[TranscodeTask | RenderTask](
-    Annotated[TranscodeTask | RenderTask, Field(discriminator="kind")]
-)
+class DecodeTask(Task):
+    """Decode it, a PNG or JPEG file instead of one of DICOM."""
+
+    kind: Literal["decode"] = "decode"
 
 
-def read_task(line: str | bytes) -> TranscodeTask | RenderTask:
+AnyTask = TranscodeTask | RenderTask | DecodeTask
+_TASK: Final = TypeAdapter[AnyTask](Annotated[AnyTask, Field(discriminator="kind")])
+
+
+def read_task(line: str | bytes) -> AnyTask:
     """Read what the service has written."""
     return _TASK.validate_json(line)
 
@@ -74,7 +79,8 @@ def read_task(line: str | bytes) -> TranscodeTask | RenderTask:
 class TaskOutcome(BaseModel):
     """The new file, or why there is none. `lengths` are those of the pictures in it, which follow one another.
 
-    `warning`: what is wrong with the pixel data nevertheless.
+    `warning`: what is wrong with the pixel data nevertheless. `layout` of a decoded picture: rows, columns, samples of
+    a pixel, bits of a sample.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -85,6 +91,7 @@ class TaskOutcome(BaseModel):
     media_type: str = ""
     lengths: tuple[int, ...] = ()
     length: int = 0
+    layout: tuple[int, int, int, int] = (0, 0, 0, 0)
     warning: str = ""
     failure: TaskFailure | None = None
     error: str = ""

@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from osteon.errors import Invalid
-from osteon_imaging.tasks import PART, RenderTask, TaskFailure, TaskOutcome, TranscodeTask, read_task
+from osteon_imaging.tasks import (
+    PART,
+    AnyTask,
+    DecodeTask,
+    RenderTask,
+    TaskFailure,
+    TaskOutcome,
+    TranscodeTask,
+    read_task,
+)
 
 if TYPE_CHECKING:
     from osteon.dicom.pixels.frame_reader import FrameTables
@@ -44,14 +53,14 @@ def main() -> None:
             return  # What a codec keeps after a refused allocation is not known.
 
 
-def perform(task: TranscodeTask | RenderTask) -> TaskOutcome:
+def perform(task: AnyTask) -> TaskOutcome:
     """Do one task and return its outcome; expected failures are part of it."""
     from osteon.dicom.pixels.errors import BadRenderOptions, NoSuchFrame, NotAnImage, NotPossible
 
     try:
         with _file_of(task) as source:
             _limit_memory(task.memory + source.stat().st_size)
-            return _render(task, source) if isinstance(task, RenderTask) else _transcode(task, source)
+            return _perform(task, source)
     except NoSuchFrame as error:
         return TaskOutcome(failure=TaskFailure.NO_FRAME, error=str(error))
     except BadRenderOptions as error:
@@ -64,6 +73,12 @@ def perform(task: TranscodeTask | RenderTask) -> TaskOutcome:
         return TaskOutcome(failure=TaskFailure.MEMORY, error=f"needs more than {task.memory} bytes of memory")
     finally:
         _begin_frame(0)
+
+
+def _perform(task: AnyTask, source: Path) -> TaskOutcome:
+    if isinstance(task, DecodeTask):
+        return _decode(task, source)
+    return _render(task, source) if isinstance(task, RenderTask) else _transcode(task, source)
 
 
 def _transcode(task: TranscodeTask, source: Path) -> TaskOutcome:
@@ -110,6 +125,16 @@ def _render(task: RenderTask, source: Path) -> TaskOutcome:
     )
 
 
+def _decode(task: DecodeTask, source: Path) -> TaskOutcome:
+    from osteon.dicom.pixels.picture_decoder import decode_picture
+
+    _begin_frame(task.frame_seconds)
+    made = decode_picture(source.read_bytes(), task.frame_bytes)
+    Path(task.destination).write_bytes(made.pixels)
+    layout = (made.rows, made.columns, made.samples, made.bits)
+    return TaskOutcome(length=len(made.pixels), layout=layout)
+
+
 @cache
 def _frame_tables() -> "FrameTables":
     """Return the tables that this process keeps."""
@@ -119,7 +144,7 @@ def _frame_tables() -> "FrameTables":
 
 
 @contextmanager
-def _file_of(task: TranscodeTask | RenderTask) -> Iterator[Path]:
+def _file_of(task: AnyTask) -> Iterator[Path]:
     """Give the file of a task: the source itself, or a copy of its part. Raises `Invalid` when it is not there."""
     source, part = Path(task.source), Path(f"{task.destination}{PART}")
     try:

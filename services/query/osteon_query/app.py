@@ -31,6 +31,8 @@ from osteon_query.orthanc import (
     changes,
     commitments,
     conflicts,
+    conformance,
+    creation,
     destinations,
     dicomweb_servers,
     find,
@@ -42,6 +44,7 @@ from osteon_query.orthanc import (
     modification,
     modules,
     numpy_routes,
+    ordered_slices,
     peers,
     queries,
     reconciliations,
@@ -60,7 +63,8 @@ ROUTERS: Final = (
     start_page, capabilities, qido, *_DICOMWEB, instances, rendering, numpy_routes, tags, shared_tags, resources,
     labels, hierarchy, find, changes, conflicts, reconciliations, system, modalities, queries, peers, dicomweb_servers,
     resource_metadata, attachments, commitments, rules, destinations, modification, archives,
-    jobs, modules, tools,
+    jobs, modules, tools, creation, ordered_slices,
+    conformance,
 )  # fmt: skip
 
 

@@ -7,7 +7,17 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from osteon.archive.pack_records import InstanceState, PackOutcome, PackRows, StoredPack
-from osteon.archive.resources import InstanceScope, Location, LocationPage, Match, MatchPage, Sender, Statistics
+from osteon.archive.resources import (
+    Child,
+    InstanceScope,
+    Location,
+    LocationPage,
+    Match,
+    MatchPage,
+    RowPage,
+    Sender,
+    Statistics,
+)
 from osteon.dicom.models import Level
 from osteon.dicom.query import Search
 
@@ -30,6 +40,18 @@ class ResourceSearch(Protocol):
 
     async def search_locations(self, search: Search) -> LocationPage:
         """Return where the instances of one page of a search at IMAGE level are, pack by pack within the page."""
+
+    async def rows(self, search: Search) -> RowPage:
+        """Return the rows of one page of matches, for `at_rows` and `identifiers`."""
+
+    async def at_rows(self, level: Level, rows: Sequence[int]) -> Sequence[Match]:
+        """Return the resources of rows, in their order; what was deleted meanwhile is left out."""
+
+    async def identifiers(self, level: Level, rows: Sequence[int]) -> Sequence[str]:
+        """Likewise, their public identifiers only."""
+
+    async def children(self, level: Level, public_ids: Sequence[str]) -> Mapping[str, Sequence[Child]]:
+        """Return what is directly below resources of a level, by public identifier, in the order of arrival."""
 
     async def count(self, search: Search, *, at_most: int | None = None) -> int:
         """Return how many resources match, `at_most` if there are more; limit, offset and cursor do not count."""

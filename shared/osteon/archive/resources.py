@@ -142,6 +142,22 @@ class MatchPage:
 
 
 @dataclass(frozen=True, slots=True)
+class RowPage:
+    """The rows of some matches; `cursor` continues behind them and is None at the end."""
+
+    rows: Sequence[int]
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What is directly below a resource, with the Instance Number of an instance."""
+
+    public_id: str
+    number: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LocationPage:
     """Where some instances are; `cursor` continues behind them and is None at the end."""
 

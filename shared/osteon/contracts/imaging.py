@@ -30,6 +30,24 @@ class TranscodeReply(Message):
     sop_instance_uid: str = Field(default="", description="A new one when the pixel data lost information.")
 
 
+class DecodeRequest(Message):
+    """Decode the picture, PNG or JPEG, that the object `key` is."""
+
+    key: str
+    length: int
+
+
+class DecodeReply(Message):
+    """Where its samples are, as native pixel data has them, colours of a pixel together. The requester deletes it."""
+
+    key: str = Field(description="Object key.")
+    length: int
+    rows: int
+    columns: int
+    samples: int = Field(description="1 for grey, 3 for red, green and blue.")
+    bits: int = Field(description="8 or 16, of a sample.")
+
+
 ImageMode = Literal["rendered", "orthanc", "preview", "uint8", "uint16", "int16", "numpy", "frames"]
 """`rendered`: as a person looks at it (PS3.18 8.3.5); `orthanc`: its /rendered; `preview`, `uint8`, `uint16`, `int16`
 and `numpy`: what Orthanc means by these; `frames`: decoded native little-endian pixel bytes, no table applied."""

@@ -59,6 +59,20 @@ class PeerSystemReply(Message):
     system: str = Field(description="JSON.")
 
 
+class PeerUploadRequest(Message):
+    """POST a file to a peer's `/instances`."""
+
+    peer: str = Field(description="Its name.")
+    key: str = Field(description="Of the object that is the file; the requester deletes it.")
+    length: int
+
+
+class PeerUploadReply(Message):
+    """The peer has taken the file."""
+
+    answer: str = Field(description="What it answered: JSON.")
+
+
 class DicomWebGetRequest(Message):
     """GET something of a DICOMweb server, below its root."""
 

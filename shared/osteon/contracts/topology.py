@@ -14,7 +14,14 @@ from osteon.contracts.commitment import (
 )
 from osteon.contracts.failure import FailureReply
 from osteon.contracts.find import FindCancelled, FindPageReply, FindPageRequest
-from osteon.contracts.imaging import RenderReply, RenderRequest, TranscodeReply, TranscodeRequest
+from osteon.contracts.imaging import (
+    DecodeReply,
+    DecodeRequest,
+    RenderReply,
+    RenderRequest,
+    TranscodeReply,
+    TranscodeRequest,
+)
 from osteon.contracts.packs import ConflictsFound, PackIndexed, PackSealed, PackStored
 from osteon.contracts.reconciliation import PatientCorrected
 from osteon.contracts.remote import (
@@ -26,6 +33,8 @@ from osteon.contracts.remote import (
     ListModalitiesRequest,
     PeerSystemReply,
     PeerSystemRequest,
+    PeerUploadReply,
+    PeerUploadRequest,
     RemoteEchoReply,
     RemoteEchoRequest,
     RemoteFindReply,
@@ -104,11 +113,13 @@ COMMIT: Final = RpcQueue("dispatcher.commitment", CommitmentRequest, CommitmentR
 COMMITMENT_STATUS: Final = RpcQueue("dispatcher.commitment.status", CommitmentStatusRequest, CommitmentStatusReply)
 COMMITMENT_REPORT: Final = RpcQueue("dispatcher.commitment.report", CommitmentReportRequest, CommitmentReportReply)
 PEER: Final = RpcQueue("dispatcher.peer", PeerSystemRequest, PeerSystemReply)
+PEER_UPLOAD: Final = RpcQueue("dispatcher.peer.upload", PeerUploadRequest, PeerUploadReply)
 DICOMWEB_GET: Final = RpcQueue("dispatcher.dicomweb.get", DicomWebGetRequest, DicomWebGetReply)
 DICOMWEB_DELETE: Final = RpcQueue("dispatcher.dicomweb.delete", DicomWebDeleteRequest, DicomWebDeleteReply)
 MODALITIES: Final = RpcQueue("query.modalities", ListModalitiesRequest, ListModalitiesReply)
 TRANSCODE: Final = RpcQueue("imaging.transcode", TranscodeRequest, TranscodeReply)
 RENDER: Final = RpcQueue("imaging.render", RenderRequest, RenderReply)
+DECODE: Final = RpcQueue("imaging.decode", DecodeRequest, DecodeReply)
 
 REQUESTS: Final[tuple[RpcQueue[Any, Any], ...]] = (
     FIND,
@@ -121,11 +132,13 @@ REQUESTS: Final[tuple[RpcQueue[Any, Any], ...]] = (
     COMMITMENT_STATUS,
     COMMITMENT_REPORT,
     PEER,
+    PEER_UPLOAD,
     DICOMWEB_GET,
     DICOMWEB_DELETE,
     MODALITIES,
     TRANSCODE,
     RENDER,
+    DECODE,
 )
 _TYPES: Final[tuple[type[Message], ...]] = (
     PackSealed,

@@ -78,14 +78,9 @@ _TAGS: Final = {keyword: f"{tag_for_keyword(keyword):08X}" for keywords in HELD.
 def held_values(header: Mapping[str, Any]) -> dict[str, str]:
     r"""Take the values of all held attributes out of a DICOM JSON header.
 
-    Several values are joined by `\`, the groups of a person name by `=`; absent and empty attributes are left out.
+    Several values are joined by `\`, the groups of a person name by `=`; absent attributes are left out.
     """
-    found = {}
-    for keyword, tag in _TAGS.items():
-        element = header.get(tag)
-        if element and (text := element_text(element)):
-            found[keyword] = text
-    return found
+    return {keyword: element_text(header[tag]) for keyword, tag in _TAGS.items() if tag in header}
 
 
 def request_attributes(header: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -99,8 +94,13 @@ def request_attributes(header: Mapping[str, Any]) -> tuple[tuple[str, str], ...]
 
 
 def element_text(element: Mapping[str, Any]) -> str:
-    r"""Return a DICOM JSON element's value as DICOM text: values joined by `\`, name groups by `=`."""
-    return "\\".join(_value_text(value) for value in element.get("Value", ())).strip()
+    r"""Return a DICOM JSON element's value as DICOM text: values joined by `\`, name groups by `=`.
+
+    Numbers and character sets are as in the file where the header reader kept their text.
+    """
+    if "Text" in element:
+        return str(element["Text"])
+    return "\\".join(_value_text(value) for value in element.get("Value", ())).strip(" ")
 
 
 def _value_text(value: Any) -> str:

@@ -99,6 +99,8 @@ class DatasetEncoder:
             return encoded + b" " if len(encoded) & 1 else encoded
         if vr == "SQ":
             return self._items(values, repertoire, depth)
+        if vr in ("DS", "IS") and "Text" in element:
+            values = [element["Text"]]  # as it is in the file
         try:
             return self._plain(vr, values)
         except (struct.error, ValueError, TypeError):

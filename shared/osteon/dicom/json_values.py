@@ -1,15 +1,25 @@
-r"""DICOM text as values of the DICOM JSON Model (PS3.18 F.2.3).
+r"""DICOM text as values of the DICOM JSON Model (PS3.18 F.2.3), and back to what is in the model only.
 
 Text has `\` between values and `=` between the groups of a person name.
 """
 
 import math
+import re
 from typing import Any, Final
 
 _WHOLE: Final = frozenset({"IS", "US", "SS", "UL", "SL", "UV", "SV"})
 _DECIMAL: Final = frozenset({"DS", "FL", "FD"})
 _ONE_VALUE: Final = frozenset({"LT", "ST", "UR", "UT"})
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
+_TEXT: Final = re.compile(rb',"Text":"(?:[^"\\]|\\.)*"')
+
+
+def without_texts(json: bytes) -> bytes:
+    """Leave out what the header reader keeps beside numbers: their text as it is in the file.
+
+    No JSON string can hold the member's unescaped quotes.
+    """
+    return _TEXT.sub(b"", json)
 
 
 def json_values(vr: str, text: str) -> list[Any]:

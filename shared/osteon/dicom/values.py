@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from osteon.dicom.attributes import element_text
 from osteon.dicom.charset import DEFAULT, CharacterSet
 from osteon.dicom.vr import BINARY
 
@@ -18,6 +19,8 @@ NUMBERS: Final = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "
 _WORD: Final = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 _DEFAULT_REPERTOIRE: Final = frozenset({"AE", "AS", "CS", "DA", "DT", "TM", "UI"})
 _TEXTS: Final = frozenset({"LO", "SH", "UC"})
+_TEXT_OF_NUMBERS: Final = frozenset({"DS", "IS"})
+_STRIPPED: Final = _DEFAULT_REPERTOIRE | _TEXTS
 _LONG_TEXTS: Final = frozenset({"LT", "ST", "UT"})
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
@@ -32,7 +35,9 @@ Values = tuple[list[Any], str]
 def json_member(vr: str, raw: bytes, charset: CharacterSet, *, little_endian: bool) -> tuple[str, bytes, str]:
     """Return VR, the member that holds the value (empty for an empty value), and what was wrong (empty: nothing).
 
-    A value that its VR cannot hold is kept: text in place of a number as a string, a wrong number of bytes as UN.
+    A value that its VR cannot hold is kept: text in place of a number as a string, a wrong number of bytes as UN. The
+    text of numbers, and of several values with spaces between them, is kept where the values do not show it: see
+    `text_member`.
     """
     if not raw:
         return vr, b"", ""
@@ -49,7 +54,21 @@ def json_member(vr: str, raw: bytes, charset: CharacterSet, *, little_endian: bo
         values, problem = _tags(raw, "<" if little_endian else ">"), ""
     else:
         values, problem = _CONVERTERS[vr](raw, charset)
-    return vr, b'"Value":' + orjson.dumps(values) if values else b"", problem
+    if not values:
+        return vr, b"", problem
+    member = b'"Value":' + orjson.dumps(values)
+    if vr in _TEXT_OF_NUMBERS or (vr in _STRIPPED and (b" \\" in raw or b"\\ " in raw)):
+        member += text_member(values, charset.decode(raw)[0])
+    return vr, member, problem
+
+
+def text_member(values: list[Any], text: str) -> bytes:
+    """Return the member `Text` with a value as it is in the file (`27.000000`, `0008`), if `values` do not show that.
+
+    It is not part of the DICOM JSON Model: `osteon.dicom.json_values.without_texts` leaves it out.
+    """
+    text = text.replace("\0", "").strip(" ")
+    return b',"Text":' + orjson.dumps(text) if text != element_text({"Value": values}) else b""
 
 
 def lut_descriptor(raw: bytes, *, little_endian: bool) -> bytes:

@@ -1,5 +1,6 @@
 """Which SOP classes and transfer syntaxes the acceptor takes (PS3.4 B.5, C.6; PS3.5 A; PS3.6 A)."""
 
+from collections.abc import Mapping
 from enum import Enum
 from functools import cache
 
@@ -70,6 +71,11 @@ _SERVICES = {
     **dict.fromkeys(MOVE_MODELS, ServiceClass.MOVE),
     **dict.fromkeys(GET_MODELS, ServiceClass.GET),
 }
+
+
+def services() -> Mapping[str, ServiceClass]:
+    """Return the SOP classes of all services but storage."""
+    return _SERVICES
 
 
 @cache

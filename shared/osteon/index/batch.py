@@ -54,5 +54,5 @@ def instance_row(batch: Batch, member: BatchMember, parents: Parents) -> dict[st
         "sop_instance_uid": entry.identity.sop_uid,
     }
     for field in _NUMBERS:
-        row |= field.store(entry.attributes.get(field.keyword, ""))
+        row |= field.store(entry.attributes.get(field.keyword))
     return row

@@ -153,7 +153,7 @@ class Conditions:
     def _any_series(self, matching: Matching) -> ColumnElement[bool]:
         below = tables.series.alias("of_study")
         if isinstance(matching, Empty):
-            return not_(exists().where(below.c.study == tables.studies.c.id, below.c.modality.is_not(None)))
+            return not_(exists().where(below.c.study == tables.studies.c.id, below.c.modality_key.is_not(None)))
         fits = self.compare.text(below.c.modality, below.c.modality_key, matching)
         return tables.studies.c.id.in_(select(below.c.study).where(fits))
 

@@ -66,11 +66,13 @@ async def read_split_series(
 _nameless = (
     select(tables.patients.c.id).where(tables.patients.c.public_id == parse_public_id(public_id(""))).scalar_subquery()
 )
+_name = func.nullif(_t.patient_name, "").label("patient_name")
+_birth_date = func.nullif(_t.patient_birth_date, "").label("patient_birth_date")
 
 
 def unidentified_patients(limit: int, offset: int = 0) -> Select[Any]:
     """Return the query for names and dates of birth under no Patient ID, with the number of their studies."""
-    columns = (_t.patient_name, _t.patient_birth_date)
+    columns = (_name, _birth_date)
     chosen = select(*columns, func.count().label("studies")).where(_t.patient == _nameless).group_by(*columns)
     return chosen.order_by(*columns).limit(limit).offset(offset)
 
@@ -83,8 +85,8 @@ async def read_unidentified_patients(connection: AsyncConnection, limit: int, of
     found = []
     for row in rows[: max(limit, 0)]:
         same = [
-            _t.patient_name.is_not_distinct_from(row.patient_name),
-            _t.patient_birth_date.is_not_distinct_from(row.patient_birth_date),
+            _name.is_not_distinct_from(row.patient_name),
+            _birth_date.is_not_distinct_from(row.patient_birth_date),
         ]
         ids = select(_t.public_id).where(_t.patient == _nameless, *same).order_by(_t.id).limit(_SHOWN_STUDIES)
         studies = tuple(format_public_id(each) for each in await connection.scalars(ids))

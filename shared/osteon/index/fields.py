@@ -1,9 +1,10 @@
 """Every attribute that the index holds, with the columns that hold it and the way it is compared (by its VR)."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Any, Final
 
 from pydicom.datadict import dictionary_VM, tag_for_keyword
 
@@ -34,7 +35,10 @@ _WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One held attribute: `column` has its text (or number), `key` what it is compared by."""
+    """One held attribute: `column` has its text (or number), `key` what it is compared by.
+
+    A column is NULL when the attribute is absent; the text of an empty one is empty.
+    """
 
     keyword: str
     level: Level
@@ -42,6 +46,7 @@ class Field:
     column: str
     several: bool
     """More than one value is allowed; the text then has them joined by a backslash."""
+    vr: str
 
     @property
     def limit(self) -> int:
@@ -53,12 +58,35 @@ class Field:
         """The key's column; UIDs and numbers are compared as they are and have none."""
         return None if self.kind in (FieldKind.UID, FieldKind.NUMBER) else f"{self.column}_key"
 
-    def store(self, text: str) -> dict[str, str | int | None]:
-        """Return the columns' values for DICOM text; an empty value is None."""
+    @property
+    def text(self) -> str | None:
+        """The column of a number's text where that is not the number in decimal notation (`0008`, or nothing)."""
+        return f"{self.column}_text" if self.vr == "IS" else None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns."""
+        return tuple(column for column in (self.column, self.key, self.text) if column)
+
+    def is_empty(self, row: Mapping[str, Any]) -> bool:
+        """Whether the attribute is absent or empty in a row."""
+        return row[self.column] in (None, "") and not (self.text and row[self.text])
+
+    def is_absent(self, row: Mapping[str, Any]) -> bool:
+        """Whether the attribute is absent in a row."""
+        return row[self.column] is None and not (self.text and row[self.text] is not None)
+
+    def store(self, text: str | None) -> dict[str, str | int | None]:
+        """Return the columns' values for DICOM text; that of an absent attribute is None."""
+        if text is None:
+            return dict.fromkeys(self.columns)
         if self.kind is FieldKind.NUMBER:
             value = number(text)
-            return {self.column: value if value is not None and abs(value) < self.limit else None}
-        kept = clean(text) or None
+            kept_number = value if value is not None and abs(value) < self.limit else None
+            shown = "" if kept_number is None else str(kept_number)
+            texts = {self.text: clean(text) if kept_number is None or shown != text else None} if self.text else {}
+            return {self.column: kept_number, **texts}
+        kept = clean(text)
         if self.key is None:
             return {self.column: kept}
         return {self.column: kept, self.key: self.key_of(kept) if kept else None}
@@ -83,7 +111,9 @@ def _field(keyword: str, level: Level) -> Field:
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
     several = dictionary_VM(tag) != "1"
-    return Field(keyword, level, _KINDS.get(vr_of(keyword), FieldKind.TEXT), column_name(keyword), several)
+    vr = vr_of(keyword)
+    kind = _KINDS.get(vr, FieldKind.TEXT)
+    return Field(keyword, level, kind, column_name(keyword), several, vr)
 
 
 FIELDS: Final[dict[str, Field]] = {kw: _field(kw, level) for level, keywords in HELD.items() for kw in keywords}

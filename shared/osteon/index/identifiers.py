@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import null, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from osteon.archive.errors import ResourceNotFound
+from osteon.archive.resources import Child
 from osteon.dicom.identity import format_public_id, parse_public_id
 from osteon.dicom.models import Level
 from osteon.errors import Invalid
 from osteon.index import tables
+from osteon.index.dialect import Dialect
 from osteon.index.values import clean, text_key
 
 
@@ -64,3 +66,27 @@ def _digest(public_id: str) -> bytes:
         return parse_public_id(public_id)
     except Invalid as error:
         raise ResourceNotFound(str(error)) from None
+
+
+async def read_identifiers(
+    connection: AsyncConnection, dialect: Dialect, level: Level, rows: Sequence[int]
+) -> list[str]:
+    """Return the public identifiers of rows, in their order; those of rows that are gone are left out."""
+    c = tables.TABLE_OF[level].c
+    found = await connection.execute(select(c.id, c.public_id).where(dialect.among(c.id, list(rows))))
+    known = {row.id: format_public_id(row.public_id) for row in found}
+    return [known[row] for row in rows if row in known]
+
+
+async def read_children(connection: AsyncConnection, level: Level, public_ids: Sequence[str]) -> dict[str, list[Child]]:
+    """Return what is directly below resources, in the order of arrival."""
+    lower = list(Level)[level.depth + 1]
+    upper, below = tables.TABLE_OF[level].c, tables.TABLE_OF[lower].c
+    number = below.instance_number if lower is Level.IMAGE else null()
+    columns = upper.public_id.label("above"), below.public_id, number.label("number")
+    chosen = upper.public_id.in_([parse_public_id(each) for each in public_ids])
+    statement = select(*columns).where(below[tables.PARENT_OF[lower]] == upper.id, chosen).order_by(below.id)
+    children: dict[str, list[Child]] = {each: [] for each in public_ids}
+    for row in await connection.execute(statement):
+        children[format_public_id(row.above)].append(Child(format_public_id(row.public_id), row.number))
+    return children

@@ -42,7 +42,7 @@ class ColumnMatcher:
             case Range(low, high):
                 return between(key, None if low is None else text_key(low), None if high is None else text_key(high))
             case Empty():
-                return raw.is_(None)
+                return or_(raw.is_(None), raw == "")
 
     def several(self, raw: ColumnElement[str], key: ColumnElement[str], matching: Matching) -> ColumnElement[bool]:
         r"""One of several values, separated by backslashes, must match."""
@@ -81,7 +81,7 @@ class ColumnMatcher:
             case Wildcard(pattern):
                 return self._fits(raw, clean(pattern))
             case Empty():
-                return raw.is_(None)
+                return or_(raw.is_(None), raw == "")
 
     def number(self, column: ColumnElement[Any], matching: Matching) -> ColumnElement[bool]:
         """Compare integers; other text equals nothing."""

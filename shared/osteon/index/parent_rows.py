@@ -60,15 +60,17 @@ class Parent:
         self.row = row
         self.filled = {}
         self.added = dict.fromkeys(_SUMS[self.level], 0)
-        self.missing = {f.keyword: f for f in ROW_FIELDS[self.level] if row[f.column] is None}
+        self.missing = {f.keyword: f for f in ROW_FIELDS[self.level] if f.is_empty(row)}
 
     def take(self, entry: InstanceEntry) -> None:
         """Add an instance that was stored."""
         self.added["instances"] += 1
         self.added["size"] += entry.length
         for keyword in self.missing.keys() & entry.attributes.keys():
-            if entry.attributes[keyword]:
-                self.filled[keyword] = entry.attributes[keyword]
+            value = entry.attributes[keyword]
+            if value or (keyword not in self.filled and self.missing[keyword].is_absent(self.row)):
+                self.filled[keyword] = value
+            if value:
                 del self.missing[keyword]
 
 
@@ -223,7 +225,7 @@ class Parents:
         """Write sums, and attributes where there are new ones."""
         table = tables.TABLE_OF[level]
         fuller = [parent for parent in grown if parent.filled or parent.created]
-        columns = [c for f in ROW_FIELDS[level] for c in (f.column, f.key) if c]
+        columns = [column for field in ROW_FIELDS[level] for column in field.columns]
         for parents, names in ((fuller, columns), ([p for p in grown if not (p.filled or p.created)], [])):
             if parents:
                 await self._connection.execute(
@@ -256,10 +258,10 @@ def _count_below(parent: Parent, complete: Collection[int] = ()) -> None:
 
 def _empty_row(parent: Parent) -> dict[str, Any]:
     """Return the columns of a row that has no instance yet, without those that say which it is in the database."""
-    row: dict[str, Any] = dict.fromkeys(c for f in ROW_FIELDS[parent.level] for c in (f.column, f.key) if c)
+    row: dict[str, Any] = dict.fromkeys(column for f in ROW_FIELDS[parent.level] for column in f.columns)
     row |= dict.fromkeys(_SUMS[parent.level], 0)
     if parent.level is not Level.SERIES:
-        row |= FIELDS["PatientID"].store(parent.identity.patient_id)
+        row |= FIELDS["PatientID"].store(parent.identity.patient_id or None)
     if parent.level is Level.STUDY:
         row["study_instance_uid"] = parent.identity.study_uid
     if parent.level is Level.SERIES:

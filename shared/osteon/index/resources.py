@@ -114,7 +114,7 @@ def _joined(column: ColumnElement[Any], owner: ColumnElement[int]) -> ColumnElem
 
 
 def _split(joined: str | None) -> set[str]:
-    return set(joined.split("\\")) if joined else set()
+    return set(filter(None, joined.split("\\"))) if joined else set()
 
 
 def _selects() -> dict[Level, Select[Any]]:
@@ -143,9 +143,13 @@ _SELECTS: Final = _selects()
 
 
 def _places(level: Level, level_read: Level, prefix: str = "") -> tuple[tuple[str, int], ...]:
-    """Return the keywords of a level that are read with a level, with their places in the rows."""
+    """Return the keywords of a level that are read with a level, with their places in the rows.
+
+    The text of a number comes after the number, and replaces it where there is one.
+    """
     names = _SELECTS[level_read].selected_columns.keys()
-    fields = ((f.keyword, f"{prefix}{f.column}") for f in LEVEL_FIELDS[level])
+    columns = ((f.keyword, column) for f in LEVEL_FIELDS[level] for column in f.columns if column != f.key)
+    fields = ((keyword, f"{prefix}{column}") for keyword, column in columns)
     return tuple((keyword, names.index(name)) for keyword, name in fields if name in names)
 
 

@@ -24,7 +24,7 @@ async def write_names(
     parts: list[dict[str, Any]] = []
     for owner, attributes in filled:
         for keyword, value in attributes.items():
-            if FIELDS[keyword].kind is not FieldKind.NAME:
+            if not value or FIELDS[keyword].kind is not FieldKind.NAME:
                 continue
             found = name_keys(clean(value))
             of = {"owner": owner, "keyword": keyword}

@@ -11,11 +11,13 @@ from osteon.archive.conflicts import Conflict, Version, VersionComparison
 from osteon.archive.errors import ResourceNotFound
 from osteon.archive.pack_records import InstanceState, PackOutcome, PackRows, StoredPack
 from osteon.archive.resources import (
+    Child,
     InstanceScope,
     Location,
     LocationPage,
     Match,
     MatchPage,
+    RowPage,
     Sender,
     SplitSeries,
     SplitStudy,
@@ -30,7 +32,7 @@ from osteon.index import search as searching
 from osteon.index.batch import Batch
 from osteon.index.commitments import SqlCommitments
 from osteon.index.database import Database
-from osteon.index.identifiers import find_row, lookup
+from osteon.index.identifiers import find_row, lookup, read_children, read_identifiers
 from osteon.index.jobs import SqlJobs
 from osteon.index.migrate import expect, upgrade
 from osteon.index.queries import SqlQueries
@@ -118,6 +120,27 @@ class SqlIndex:
             if page.merges:
                 matches = await shared_uids.merged(connection, resources, matches)
         return MatchPage(matches, page.cursor)
+
+    async def rows(self, search: Search) -> RowPage:
+        """See `Index`."""
+        async with self.database.read() as connection:
+            page = await searching.page(connection, self.database.dialect, search)
+        return RowPage(page.rows, page.cursor)
+
+    async def at_rows(self, level: Level, rows: Sequence[int]) -> Sequence[Match]:
+        """See `Index`."""
+        async with self.database.read() as connection:
+            return await Resources(connection, self.database.dialect, self._uids).matches(level, rows)
+
+    async def identifiers(self, level: Level, rows: Sequence[int]) -> Sequence[str]:
+        """See `Index`."""
+        async with self.database.read() as connection:
+            return await read_identifiers(connection, self.database.dialect, level, rows)
+
+    async def children(self, level: Level, public_ids: Sequence[str]) -> Mapping[str, Sequence[Child]]:
+        """See `Index`."""
+        async with self.database.read() as connection:
+            return await read_children(connection, level, public_ids)
 
     async def search_locations(self, search: Search) -> LocationPage:
         """See `Index`."""

@@ -89,8 +89,7 @@ def _attributes(fields: tuple[Field, ...], *, required: str = "") -> list[Column
             columns.append(Column(field.column, BigInteger))
         else:
             columns.append(Column(field.column, Bytewise, nullable=field.keyword != required))
-        if field.key:
-            columns.append(Column(field.key, Bytewise))
+        columns += [Column(name, Bytewise) for name in (field.key, field.text) if name]
     return columns
 
 
@@ -187,8 +186,9 @@ instances = Table(
     Column("sha256", LargeBinary, nullable=False),
     Column("sop_instance_uid", Bytewise, nullable=False, unique=True),
     Column("xxh3", LargeBinary),
+    *(Column(f.text, Bytewise) for f in _NUMBERS if f.text),
 )  # fmt: skip
-"""Wide columns first: PostgreSQL then needs no padding between them."""
+"""Wide columns first: PostgreSQL then needs no padding between them. The texts of numbers are NULL but for a few."""
 
 split_series = Table("split_series", metadata, Column("series_instance_uid", Bytewise, primary_key=True))
 """Series Instance UIDs that were found in several studies; they may not be any more."""

@@ -106,7 +106,7 @@ async def _inherit(
             return
         table = tables.TABLE_OF[level]
         alone = (await batch.connection.scalar(select(table.c.instances).where(table.c.id == new[level]))) == 1
-        given = {f.keyword: entry.attributes.get(f.keyword, "") for f in ROW_FIELDS[level]}
+        given = {f.keyword: entry.attributes.get(f.keyword) for f in ROW_FIELDS[level]}
         given = {keyword: value for keyword, value in given.items() if value or alone}
         values: dict[str, Any] = {}
         for keyword, value in given.items():
@@ -116,7 +116,7 @@ async def _inherit(
             kinds = [keyword for keyword in given if FIELDS[keyword].kind is FieldKind.NAME]
             of_row = (names.c.owner == new[level], names.c.keyword.in_(kinds))
             await batch.connection.execute(delete(names).where(*of_row))
-        await write_names(batch.connection, level, [(new[level], given)])
+        await write_names(batch.connection, level, [(new[level], {k: value or "" for k, value in given.items()})])
         if level is Level.SERIES and (entry.requests or alone):
             requests = tables.series_requests
             await batch.connection.execute(delete(requests).where(requests.c.series == new[level]))

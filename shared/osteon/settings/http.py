@@ -31,7 +31,7 @@ class HttpSettings(Settings):
     )
     http_trusted_proxies: Words = Field(
         ("127.0.0.1", "::1"),
-        description="Addresses or networks of proxies whose X-Forwarded-For names the client, comma-separated.",
+        description="Addresses or networks of proxies whose Forwarded and X-Forwarded headers hold, comma-separated.",
     )
     query_page: int = Field(200, ge=1, description="Matches in one page of a C-FIND.")
     query_max_keys: int = Field(

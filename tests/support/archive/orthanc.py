@@ -37,10 +37,12 @@ class OrthancServer:
 
 
 @contextmanager
-def running_orthanc(folder: Path, archive: RunningArchive, **more: object) -> Iterator[OrthancServer]:
+def running_orthanc(
+    folder: Path, archive: RunningArchive, *, auth: tuple[str, str] | None = None, **more: object
+) -> Iterator[OrthancServer]:
     """Run one on free ports for the block; to it, `archive` is the modality and the peer `osteon`.
 
-    `more`: settings of its own.
+    `auth`: its only user and the password, with which `http` logs in. `more`: settings of its own.
     """
     dicom, web = free_port(), free_port()
     settings = {
@@ -54,6 +56,7 @@ def running_orthanc(folder: Path, archive: RunningArchive, **more: object) -> It
             }
         },
         "OrthancPeers": {"osteon": [archive.url + "/"]},
+        **({"AuthenticationEnabled": True, "RegisteredUsers": dict([auth])} if auth else {}),
         **more,
     }  # fmt: skip
     path = folder / "orthanc.json"
@@ -62,7 +65,7 @@ def running_orthanc(folder: Path, archive: RunningArchive, **more: object) -> It
         environment = {**os.environ, "TCP_NODELAY": "1"}
         process = subprocess.Popen(["Orthanc", str(path)], env=environment, stdout=log, stderr=log)
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{web}", timeout=60) as http:
+            with httpx.Client(base_url=f"http://127.0.0.1:{web}", timeout=60, auth=auth) as http:
                 eventually(lambda: _answers(http))
                 yield OrthancServer(dicom, http)
         finally:

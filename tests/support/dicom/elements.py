@@ -6,6 +6,7 @@ from typing import Any
 
 from osteon.dicom.header.model import Header
 from osteon.dicom.header.reader import HeaderReader
+from osteon.dicom.json_values import without_texts
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
@@ -62,9 +63,9 @@ def identified(*, patient: bytes = b"P1", charset: bytes = b"ISO_IR 100") -> byt
 
 
 def read(data: bytes, syntax: str = EXPLICIT, **limits: int) -> tuple[dict[str, Any], Header]:
-    """Read a header afresh: its JSON, parsed, and itself."""
+    """Read a header afresh: its JSON, parsed, without the text of numbers, and itself."""
     header = HeaderReader(**limits).read(data, syntax)
-    return json.loads(header.json), header
+    return json.loads(without_texts(header.json)), header
 
 
 def value_of(data: bytes, tag: str, syntax: str = EXPLICIT) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def entry(
         length=length,
         sha256=hashlib.sha256(f"{sop} {content}".encode()).digest(),
         xxh3=xxhash.xxh3_128(f"{sop} {content} in {length} bytes".encode()).digest(),
-        attributes={k: v for k, v in (required | attributes).items() if v},
+        attributes={k: v for k, v in (required | attributes).items() if v or k in attributes},
         requests=requests,
     )
 

@@ -83,7 +83,10 @@ async def test_the_setting_says_who_migrates(monkeypatch: pytest.MonkeyPatch, tm
 
 ADDED_SINCE = (
     ("conflicts", "compared"), ("packs", "sidecar_offset"), ("instances", "xxh3"), ("conflicts", "xxh3"),
-    ("packs", "reconciled_by"), ("peers", "allow_delete"),
+    ("packs", "reconciled_by"), ("peers", "allow_delete"), ("instances", "instance_number_text"),
+    ("instances", "number_of_frames_text"), ("series", "series_number_text"),
+    ("series", "cardiac_number_of_images_text"), ("series", "images_in_acquisition_text"),
+    ("series", "number_of_temporal_positions_text"),
 )  # fmt: skip
 TABLES_SINCE = (
     "study_updates", "reconciliations", "former_ids", "split_series", "user_data", "labels", "resource_metadata",

@@ -96,7 +96,20 @@ def test_columns_are_named_as_the_attributes():
 def test_numbers_that_do_not_fit_their_column_are_left_out():
     assert FIELDS["Rows"].store("65535") == {"rows": 65535}
     assert FIELDS["Rows"].store(str(2**31)) == {"rows": None}
-    assert FIELDS["InstanceNumber"].store(str(2**31)) == {"instance_number": 2**31}
+    assert FIELDS["InstanceNumber"].store(str(2**31))["instance_number"] == 2**31
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("8", (8, None)), ("0008", (8, "0008")), ("", (None, "")), ("x", (None, "x")), (None, (None, None))],
+)
+def test_the_text_of_a_number_is_kept_where_the_number_does_not_show_it(text, kept):
+    assert tuple(FIELDS["InstanceNumber"].store(text).values()) == kept
+
+
+def test_an_empty_value_is_not_an_absent_one():
+    assert FIELDS["PatientSex"].store("") == {"patient_sex": "", "patient_sex_key": None}
+    assert set(FIELDS["PatientSex"].store(None).values()) == {None}
 
 
 def test_every_kind_of_attribute_is_held_somewhere():

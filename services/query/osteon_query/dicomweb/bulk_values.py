@@ -14,7 +14,6 @@ from osteon.dicom.header.load import load_header, read_aside
 from osteon.objects.port import Bytes
 from osteon.packs.sidecar import SidecarLine
 from osteon_query.app_state import AppState, dicomweb_url
-from osteon_query.dicomweb.metadata import instance_url
 from osteon_query.dicomweb.multipart import send_multipart
 from osteon_query.dicomweb.resource_categories import (
     DOCUMENT,
@@ -29,6 +28,7 @@ from osteon_query.http.errors import UnknownResource
 from osteon_query.http.media_types import is_video
 from osteon_query.packs.file_response import content_headers
 from osteon_query.packs.items import ItemStart, count_bytes, single_item
+from osteon_query.packs.metadata import instance_url
 from osteon_query.packs.range_reader import StoredRange, read_ranges
 from osteon_query.packs.stored_value import RangeSource, StoredValue, stored_value
 

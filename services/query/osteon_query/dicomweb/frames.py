@@ -17,7 +17,6 @@ from osteon.objects.port import Bytes
 from osteon.packs.sidecar import SidecarLine
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
 from osteon_query.dicomweb.frame_formats import FrameFormat, frame_format
-from osteon_query.dicomweb.metadata import instance_url
 from osteon_query.dicomweb.multipart import send_multipart
 from osteon_query.dicomweb.resolve import resolve_one, scope_of
 from osteon_query.http.accept import DICOM, OCTETS, media_ranges
@@ -32,6 +31,7 @@ from osteon_query.packs.frames import FrameAt, StoredFrames, cut, photometric_in
 from osteon_query.packs.instance_reader import InstanceRequest, transcode_instance
 from osteon_query.packs.items import ItemStart, ItemStream, content_of, count_bytes
 from osteon_query.packs.mapped_instance import MappedInstance, map_instance
+from osteon_query.packs.metadata import instance_url
 from osteon_query.packs.range_reader import ChunkSplitter, read_range
 from osteon_query.packs.sidecars import read_lines
 

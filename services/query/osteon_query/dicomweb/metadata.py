@@ -1,7 +1,6 @@
 """WADO-RS metadata: headers out of the sidecars, with the URLs of their bulk data made absolute (PS3.18 10.4.1.1.2).
 
-For DICOM JSON nothing is parsed: a sidecar writes each reference as `"BulkDataURI":"bulk/…"`, and no JSON text can hold
-these bytes, as its quotes would be escaped.
+For DICOM JSON nothing is parsed.
 """
 
 import asyncio
@@ -28,11 +27,11 @@ from osteon_query.http.conditional import not_modified, validator_headers
 from osteon_query.http.request_values import requests_original
 from osteon_query.http.streaming import stream_response
 from osteon_query.packs.items import ItemStart, ItemStream
+from osteon_query.packs.metadata import instance_url, with_bulk_urls
 from osteon_query.packs.sidecars import Sidecars, read_lines, sidecar_batches
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])
 
-_BULK_URI: Final = b'"BulkDataURI":"bulk/'
 _CHUNK: Final = 256 << 10
 """Bytes of headers that are sent, or compressed, at once."""
 _GZIP: Final = 31
@@ -111,17 +110,6 @@ async def _xml_parts(sidecars: Sidecars, locations: AsyncIterator[Location], dic
         document = await asyncio.to_thread(lambda header: to_xml(orjson.loads(header)), header)
         yield ItemStart(DICOM_XML, len(document))
         yield document
-
-
-def instance_url(dicomweb: str, location: Location) -> str:
-    """Return the URL of an instance."""
-    identity = location.identity
-    return f"{dicomweb}/studies/{identity.study_uid}/series/{identity.series_uid}/instances/{identity.sop_uid}"
-
-
-def with_bulk_urls(header: bytes, instance: str) -> bytes:
-    """Put an instance's URL before the paths of its bulk data."""
-    return header.replace(_BULK_URI, b'"BulkDataURI":' + orjson.dumps(instance)[:-1] + b"/bulk/")
 
 
 def _accepts_gzip(request: Request) -> bool:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from osteon import metrics
 from osteon.archive.resources import Match
+from osteon.dicom.json_values import without_texts
 from osteon.dicom.models import Level
 from osteon.dicom.xml import to_xml
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
@@ -106,7 +107,7 @@ async def _answer(state: AppState, shown: list[Match], query: QidoQuery, base: s
     for match, answer in zip(shown, found, strict=True):
         answer["00081190"] = {"vr": "UR", "Value": [_url(match, base)]}
     if as_json:
-        return Response(orjson.dumps([_sort_tags(answer) for answer in found]), media_type=DICOM_JSON)
+        return Response(without_texts(orjson.dumps([_sort_tags(answer) for answer in found])), media_type=DICOM_JSON)
     boundary = uuid4().hex
     head = f"--{boundary}\r\nContent-Type: {DICOM_XML}\r\n\r\n".encode()
 

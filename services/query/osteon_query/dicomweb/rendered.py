@@ -12,7 +12,6 @@ from osteon.archive.resources import Location
 from osteon.contracts.imaging import RENDERING, RenderRequest
 from osteon.dicom.header.load import read_aside
 from osteon_query.app_state import AppState, AppStateDep, dicomweb_url
-from osteon_query.dicomweb.metadata import instance_url
 from osteon_query.dicomweb.multipart import send_multipart
 from osteon_query.dicomweb.renditions import (
     category_and_types,
@@ -33,6 +32,7 @@ from osteon_query.images.picture_response import GIF, JPEG, PNG, PURPOSE, choose
 from osteon_query.images.render_client import picture_request, render_in_order
 from osteon_query.images.thumbnails import thumbnail_request
 from osteon_query.packs.items import ItemStart, ItemStream, count_bytes
+from osteon_query.packs.metadata import instance_url
 from osteon_query.packs.sidecars import read_lines, sidecar_batches
 
 router = APIRouter(prefix="/dicom-web/studies", tags=["WADO-RS"])

@@ -85,9 +85,12 @@ class _Exchange:
 
 
 def _method(scope: Scope, headers: Headers) -> str:
-    """Return the method that is meant: clients and proxies that know only POST name another one, as in Orthanc."""
+    """Return the method that is meant: clients that know only GET and POST name another one, as in Orthanc.
+
+    A link in a page of another site cannot: a browser follows it without asking.
+    """
     method: str = scope["method"]
-    if method != "POST":
+    if method not in ("GET", "POST") or headers.get("sec-fetch-site") == "cross-site":
         return method
     meant = headers.get(_OVERRIDE, "")
     if not meant and b"_method=" in scope["query_string"]:

@@ -13,6 +13,7 @@ from osteon.archive.resources import SplitSeries, SplitStudy, UnidentifiedPatien
 from osteon.conflicts import resolve
 from osteon.contracts.conflicts import Keep
 from osteon.dicom.attribute_names import keyword_of
+from osteon.dicom.json_values import without_texts
 from osteon.packs.sidecar import SidecarLine
 from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.bodies import json_object
@@ -232,7 +233,7 @@ def _differences(first: SidecarLine, second: SidecarLine) -> list[dict[str, Any]
 
 
 def _elements(line: SidecarLine) -> Mapping[str, Any]:
-    elements = dict(parse_header(line.header.json))
+    elements = dict(parse_header(without_texts(line.header.json)))
     for path, (_, length) in line.header.bulk.items():
         tag = path[:8]
         elements[tag] = {**elements.get(tag, {}), f"{_BULK}{path[8:]}": length}

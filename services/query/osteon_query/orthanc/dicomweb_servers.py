@@ -5,6 +5,7 @@ They are the peers whose `DicomWeb` is true, under the same names. Passwords and
 
 import re
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -28,7 +29,7 @@ from osteon_query.http.json_response import json_response
 from osteon_query.http.problems import DICOMWEB
 from osteon_query.http.request_values import correlation_id
 from osteon_query.http.streaming import stream_response
-from osteon_query.orthanc.request_bodies import resources_of
+from osteon_query.orthanc.request_bodies import known_peer, resources_of
 from osteon_query.orthanc.resource_lists import asks_to_expand
 from osteon_query.orthanc.tag_formats import TagFormat, write_tags
 from osteon_query.remotes.job_submission import submit
@@ -66,18 +67,10 @@ async def operations(state: AppStateDep, name: str) -> Response:
 @router.put("/{name}")
 async def put(request: Request, state: AppStateDep, name: str) -> Response:
     """Add or replace a server: `["url"]`, `["url", "user", "password"]` or an object with `HasDelete` and others."""
-    body = await json_body(request)
-    if isinstance(body, dict):
-        body = {**body, "DicomWeb": True}
-    elif isinstance(body, list) and len(body) in (1, 3):
-        body = {**dict(zip(("Url", "Username", "Password"), body, strict=False)), "DicomWeb": True}
-    try:
-        known = await state.remotes.peer(name)
-    except RemoteNotFound:
-        known = None
+    body, known = await json_body(request), await known_peer(state.remotes, name)
     if known and not known.dicomweb:
         raise BadParameter(f"{name[:80]!r} is the name of a peer that is not a DICOMweb server; choose another one")
-    await state.remotes.put_peer(peer_from(name, body, known))
+    await state.remotes.put_peer(replace(peer_from(name, body, known), dicomweb=True))
     return json_response({})
 
 

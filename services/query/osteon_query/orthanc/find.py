@@ -25,6 +25,7 @@ from osteon.dicom.query import (
     Single,
     Wildcard,
 )
+from osteon.logging import get_logger
 from osteon.user_data.limits import MAX_LABELS, check_label
 from osteon_query.app_state import AppState, AppStateDep
 from osteon_query.http.bodies import json_object, small_body
@@ -32,7 +33,7 @@ from osteon_query.http.errors import BadBody, BadParameter
 from osteon_query.http.json_response import JSON, json_response
 from osteon_query.http.streaming import stream_response
 from osteon_query.orthanc.resource_lists import View, json_array, json_list, requested_tags
-from osteon_query.orthanc.resource_types import BY_LEVEL, resource_type_named
+from osteon_query.orthanc.resource_types import BY_LEVEL, STUDY, ResourceType, resource_type_named
 from osteon_query.orthanc.response_content import content_parts
 from osteon_query.orthanc.tag_formats import TagFormat
 from osteon_query.orthanc.user_data import metadata_names
@@ -40,6 +41,7 @@ from osteon_query.search.conditions import SearchLimits, format_paths, is_matcha
 from osteon_query.search.header_matching import HeaderKeys, check_candidates, pages_by_header
 
 T = TypeVar("T")
+log = get_logger(__name__)
 
 router = APIRouter(prefix="/tools", tags=["Tools"])
 
@@ -48,6 +50,7 @@ _COMPUTED: Final = frozenset(keyword for keywords in COMPUTED.values() for keywo
 _TYPE_NAMES: Final = {str: "text", bool: "true or false", dict: "an object", list: "an array"}
 _NO_KEYS: Final[dict[str, Any]] = {}
 _NO_ENTRIES: Final[list[Any]] = []
+_OF_STUDY: Final = {"Modality": "ModalitiesInStudy", "SOPClassUID": "SOPClassesInStudy"}
 _PARENTS: Final = ("ParentPatient", "ParentStudy", "ParentSeries")
 
 
@@ -88,6 +91,7 @@ async def count(request: Request, state: AppStateDep) -> Response:
 async def _by_header(state: AppState, parsed: _Find, total: int | None) -> AsyncGenerator[Sequence[Match], None]:
     names = f"Query: {format_paths(condition.path for condition in parsed.by_header)}"
     await check_candidates(state.index, parsed.search, names, state.limits.header_candidates, BadParameter)
+    log.info("find reads headers", level=parsed.search.level.value, keys=names)
     keys = HeaderKeys(parsed.by_header, case_sensitive=parsed.search.case_sensitive)
     return pages_by_header(state.index, state.sidecars, parsed.search, keys, total=total)
 
@@ -111,7 +115,7 @@ def _parse(body: Mapping[str, Any], limits: SearchLimits, names: CodeNames) -> _
     keys, tags = _field(body, "Query", _NO_KEYS), _field(body, "RequestedTags", _NO_ENTRIES)
     metadata = _field(body, "MetadataQuery", _NO_KEYS)
     limits.check(keys=len(keys) + len(tags) + len(metadata))
-    conditions = _conditions(keys, limits)
+    conditions = _conditions({_of_level(kind, name): value for name, value in keys.items()}, limits)
     search = Search(
         level=kind.level,
         conditions=tuple(c for c in conditions if is_matchable(kind.level, c.path)),
@@ -131,6 +135,12 @@ def _parse(body: Mapping[str, Any], limits: SearchLimits, names: CodeNames) -> _
     if unknown := [c.path for c in rest if c.path[0] in _COMPUTED]:
         raise BadParameter(f"Query: {format_paths(unknown)} cannot be searched by at level {kind.type}")
     return _Find(search, view, _number(body, "Limit") or None, rest)
+
+
+def _of_level(kind: ResourceType, name: str) -> str:
+    """Return what the index holds of all series and instances of a study, where a key is about one of them."""
+    path = attribute_path(name)
+    return _OF_STUDY.get(path[0], name) if kind is STUDY and len(path) == 1 else name
 
 
 def _labels(body: Mapping[str, Any]) -> LabelFilter | None:

@@ -11,11 +11,13 @@ from starlette.responses import Response
 
 from osteon import metrics
 from osteon.archive.ports import InstanceLocator
-from osteon.archive.resources import InstanceScope
+from osteon.archive.resources import InstanceScope, Location
+from osteon.dicom.header.load import load_header, read_aside
 from osteon.dicom.pixels.registry import CODECS
+from osteon.dicom.xml import to_xml
 from osteon.remotes.orthanc_json import int_field
-from osteon_query.app_state import AppStateDep, open_upload
-from osteon_query.http.accept import DICOM
+from osteon_query.app_state import AppState, AppStateDep, dicomweb_url, open_upload
+from osteon_query.http.accept import DICOM, DICOM_JSON, DICOM_XML, media_ranges
 from osteon_query.http.bodies import boundary_of, content_type
 from osteon_query.http.errors import BadBody, BadParameter, NotYetIndexed
 from osteon_query.http.json_response import json_response
@@ -27,12 +29,15 @@ from osteon_query.packs.body_files import ReceivedFile, write_file, write_parts
 from osteon_query.packs.file_response import attachment, send_file
 from osteon_query.packs.instance_reader import InstanceRequest, read_once, transcode_instance
 from osteon_query.packs.items import count_bytes
+from osteon_query.packs.metadata import instance_url, with_bulk_urls
+from osteon_query.packs.sidecars import read_lines
 from osteon_query.packs.upload_result import UploadResult, UploadStatus
 from osteon_query.packs.uploads import Upload
 
 router = APIRouter(prefix="/instances", tags=["Instances"])
 
 _PURPOSE: Final = "file"
+_TYPES: Final = (DICOM, DICOM_JSON, DICOM_XML)
 _LONGEST_NAME: Final = 200
 _ZIP_MAGICS: Final = (b"PK\x03\x04", b"PK\x05\x06")
 """Of a local file header, and of the directory of an empty archive (APPNOTE 4.3)."""
@@ -104,11 +109,12 @@ async def _answer(index: InstanceLocator, received: list[UploadResult], *, zippe
     if not kept:
         first = received[0].detail if received else "it holds no file"
         raise BadBody(f"the ZIP archive holds no DICOM instance: {first}" if zipped else first)
-    answers = [await _object(index, entry) for entry in kept]
+    answers = [await upload_answer(index, entry) for entry in kept]
     return answers if several else answers[0]
 
 
-async def _object(index: InstanceLocator, entry: UploadResult) -> dict[str, Any]:
+async def upload_answer(index: InstanceLocator, entry: UploadResult) -> dict[str, Any]:
+    """Return what Orthanc answers to an upload that has an identity."""
     assert entry.identity is not None
     identity = entry.identity
     if entry.status is UploadStatus.CONFLICT:
@@ -134,11 +140,15 @@ async def _object(index: InstanceLocator, entry: UploadResult) -> dict[str, Any]
 async def file(request: Request, state: AppStateDep, id: str) -> Response:
     """Send the DICOM file as stored, by Range too, or in the transfer syntax `transcode`, to be saved as `filename`.
 
-    `lossy-quality` (1 to 100) is for transfer syntaxes that lose information.
+    `lossy-quality` (1 to 100) is for transfer syntaxes that lose information. By `Accept` the data set is sent as DICOM
+    JSON or XML, whose long values are links to DICOMweb.
     """
     public_id = resource_id(id)
     location = await instance_location(request, state, public_id)
     query = request.query_params
+    document = next((entry.type for entry in media_ranges(request) if entry.type in _TYPES), DICOM)
+    if document != DICOM:
+        return await _document(request, state, location, document)
     filename = query.get("filename", "")[:_LONGEST_NAME] or f"{public_id}.dcm"
     syntax = query.get("transcode", "")
     if syntax not in ("", *CODECS):
@@ -154,3 +164,14 @@ async def file(request: Request, state: AppStateDep, id: str) -> Response:
         "Content-Type": DICOM, "Content-Disposition": attachment(filename), "Content-Length": str(made.length),
     }  # fmt: skip
     return await stream_response(request, source, headers)
+
+
+async def _document(request: Request, state: AppState, location: Location, media_type: str) -> Response:
+    (line,) = await read_lines(state.sidecars, [location])
+    url = instance_url(dicomweb_url(request, state), location)
+
+    def write() -> bytes:
+        header = with_bulk_urls(line.header.json, url)
+        return header if media_type == DICOM_JSON else to_xml(load_header(header))
+
+    return Response(await read_aside(line.header.json, write), media_type=media_type, headers={"Vary": "Accept"})

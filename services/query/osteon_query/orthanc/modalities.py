@@ -11,7 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.dicom.models import Level
-from osteon.remotes.job_params import ModalityStoreParams, RetrieveByGetParams, RetrieveByMoveParams, RetrieveParams
+from osteon.remotes.job_params import (
+    ModalityStoreParams,
+    RetrieveByGetParams,
+    RetrieveByMoveParams,
+    RetrieveParams,
+    StraightStoreParams,
+)
 from osteon.remotes.orthanc_json import (
     MODALITY_FIELDS,
     aet_field,
@@ -34,7 +40,7 @@ from osteon_query.orthanc.resource_types import resource_type_named
 from osteon_query.orthanc.tag_formats import TagFormat, write_tags
 from osteon_query.remotes.dispatcher_client import echo, new_query, search, target_of
 from osteon_query.remotes.job_submission import submit
-from osteon_query.remotes.store_straight import upload_for_store
+from osteon_query.remotes.store_straight import receive_passing_file
 from osteon_query.search.cfind_identifiers import resource_query, worklist_query
 
 router = APIRouter(tags=["Modalities"])
@@ -185,7 +191,15 @@ async def store(request: Request, state: AppStateDep, id: str) -> Response:
 async def store_straight(request: Request, state: AppStateDep, id: str) -> Response:
     """Send the DICOM file in the body by C-STORE, without storing it here."""
     modality = await state.remotes.modality(id)
-    job_params = await upload_for_store(request, state, modality)
+    file = await receive_passing_file(request, state)
+    job_params = StraightStoreParams(
+        modality=modality.name,
+        key=file.key,
+        length=file.length,
+        sop_class_uid=file.identity.sop_class_uid,
+        sop_instance_uid=file.identity.sop_uid,
+        transfer_syntax_uid=file.transfer_syntax_uid,
+    )
     names = {"SOPClassUID": job_params.sop_class_uid, "SOPInstanceUID": job_params.sop_instance_uid}
     return await submit(request, state.jobs, job_params, {**content_of(target_of(state, modality)), **names}, {})
 

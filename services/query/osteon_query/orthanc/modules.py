@@ -64,7 +64,7 @@ _MODULES: Final[Mapping[Level, tuple[str, ...]]] = {
 }  # fmt: skip
 """Attributes of the modules Patient, General Study with Patient Study, General Series, SOP Common with General Image
 (PS3.3 C.7.1.1, C.7.2, C.7.3.1, C.12.1, C.7.6.1)."""
-_TAGS: Final = {level: frozenset(map(tag_of, names)) for level, names in _MODULES.items()}
+MODULE_TAGS: Final = {level: frozenset(map(tag_of, names)) for level, names in _MODULES.items()}
 _META_BYTES: Final = 64 << 10
 
 
@@ -72,7 +72,7 @@ def _add_module(kind: ResourceType, level: Level, name: str) -> None:
     @router.get(f"/{kind.segment}/{{id}}/{name}", name=f"{name} of {kind.type.lower()}")
     async def module(request: Request, state: AppStateDep, id: str) -> Response:
         header = await _header_below(state, kind, resource_id(id))
-        chosen = {tag: element for tag, element in header.items() if tag in _TAGS[level]}
+        chosen = {tag: element for tag, element in header.items() if tag in MODULE_TAGS[level]}
         return json_response(write_tags(chosen, tag_format_of(request)))
 
 

@@ -8,23 +8,26 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from osteon.bus.port import RequestFailed
-from osteon.contracts.remote import PeerSystemRequest
-from osteon.contracts.topology import PEER
+from osteon.contracts.remote import PeerSystemRequest, PeerUploadRequest
+from osteon.contracts.topology import PEER, PEER_UPLOAD
 from osteon.remotes.job_params import PeerStoreParams
 from osteon.remotes.orthanc_json import PEER_FIELDS, bool_field, peer_from, peer_object
-from osteon.remotes.port import RemoteNotFound, without_credentials
+from osteon.remotes.port import without_credentials
 from osteon_query.app_state import AppStateDep
 from osteon_query.http.bodies import json_body
 from osteon_query.http.errors import BadParameter, RemoteFailed
 from osteon_query.http.json_response import json_response
 from osteon_query.http.request_values import correlation_id
-from osteon_query.orthanc.request_bodies import resources_of, warn_of_unknown_fields
+from osteon_query.orthanc.request_bodies import known_peer, resources_of, warn_of_unknown_fields
 from osteon_query.orthanc.resource_lists import asks_to_expand
 from osteon_query.remotes.job_submission import submit
+from osteon_query.remotes.store_straight import receive_passing_file
 
 router = APIRouter(prefix="/peers", tags=["Peers"])
 
 _SECONDS: Final = 60.0
+_UPLOAD_SECONDS: Final = 600.0
+"""For a file to be sent and taken."""
 
 
 @router.get("")
@@ -40,7 +43,7 @@ async def peers(request: Request, state: AppStateDep) -> Response:
 async def operations(state: AppStateDep, id: str) -> Response:
     """List what can be done with a peer."""
     await state.remotes.peer(id)
-    return json_response(["configuration", "store", "system"])
+    return json_response(["configuration", "store", "store-straight", "system"])
 
 
 @router.get("/{id}/configuration")
@@ -55,10 +58,7 @@ async def put(request: Request, state: AppStateDep, id: str) -> Response:
 
     A password or header that is null, as it is shown, stays as it is while URL and user stay the same.
     """
-    try:
-        known = await state.remotes.peer(id)
-    except RemoteNotFound:
-        known = None
+    known = await known_peer(state.remotes, id)
     body = await json_body(request)
     await state.remotes.put_peer(peer_from(id, body, known))
     warn_of_unknown_fields(request, state, body, PEER_FIELDS)
@@ -82,6 +82,21 @@ async def system(request: Request, state: AppStateDep, id: str) -> Response:
     except RequestFailed as error:
         raise RemoteFailed(f"peer {id}: {error}") from error
     return json_response(orjson.loads(answer.system))
+
+
+@router.post("/{id}/store-straight")
+async def store_straight(request: Request, state: AppStateDep, id: str) -> Response:
+    """Send the DICOM file in the body to a peer, without storing it here; the answer is the peer's."""
+    await state.remotes.peer(id)
+    file = await receive_passing_file(request, state)
+    message = PeerUploadRequest(correlation_id=correlation_id(request), peer=id, key=file.key, length=file.length)
+    try:
+        reply = await state.bus.request(PEER_UPLOAD, message, timeout=_UPLOAD_SECONDS)
+    except RequestFailed as error:
+        raise RemoteFailed(f"peer {id}: {error}") from error
+    finally:
+        await state.objects.delete(file.key)
+    return json_response(orjson.loads(reply.answer))
 
 
 @router.post("/{id}/store")

@@ -9,6 +9,7 @@ from osteon.archive.resources import InstanceScope
 from osteon.contracts.remote import Target
 from osteon.dicom.attribute_names import tag_of
 from osteon.remotes.orthanc_json import unknown_fields
+from osteon.remotes.port import Peer, RemoteNotFound, Remotes
 from osteon_query.app_state import AppState, base_url
 from osteon_query.http.bodies import parse_json, small_body
 from osteon_query.http.errors import BadBody, BadParameter
@@ -39,6 +40,14 @@ async def resources_of(request: Request, state: AppState) -> tuple[list[str], Ma
         async for _ in state.index.locate(InstanceScope(public_id=resource_id(each))):
             break
     return listed, options
+
+
+async def known_peer(remotes: Remotes, name: str) -> Peer | None:
+    """Return the peer of a name, which may be a DICOMweb server, or None when it is new."""
+    try:
+        return await remotes.peer(name)
+    except RemoteNotFound:
+        return None
 
 
 def keys_of(body: Mapping[str, Any]) -> dict[str, str]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from osteon.archive.resources import Match, Patient, Series, Study
+from osteon.archive.resources import Child, Match, Patient, Series, Study
 from osteon.contracts.user_data_names import SYSTEM_METADATA
 from osteon.dicom.attribute_names import tag_of
-from osteon.dicom.attributes import element_text
+from osteon.dicom.attributes import COMPUTED, element_text
 from osteon.user_data.port import UserData
 from osteon_query.orthanc.resource_types import BY_LEVEL, INSTANCE, PATIENT, STUDY
 from osteon_query.orthanc.tag_formats import TagFormat, write_tags, write_texts
@@ -21,6 +21,9 @@ _EXPECTED: Final = (
 )
 """Attributes whose product is the expected number of instances of a series; the first that are all there count."""
 
+COMPUTED_KEYWORDS: Final = frozenset({"InstanceAvailability"}.union(*COMPUTED.values()))
+"""Attributes that no data set carries and `RequestedTags` may name."""
+
 _MADE_FROM: Final = {name: SYSTEM_METADATA[name] for name in ("AnonymizedFrom", "ModifiedFrom")}
 
 
@@ -28,7 +31,7 @@ _MADE_FROM: Final = {name: SYSTEM_METADATA[name] for name in ("AnonymizedFrom", 
 class ResourceDetails:
     """What an object shows besides its match: children in order, the header, and requested attributes."""
 
-    children: Sequence[Match] = ()
+    children: Sequence[Child] = ()
     user_data: UserData = field(default_factory=UserData)
     header: Mapping[str, Any] = field(default_factory=dict)
     requested: Sequence[str] = ()
@@ -71,8 +74,15 @@ def _requested(match: Match, details: ResourceDetails) -> dict[str, Any]:
     known: dict[str, str] = {}
     for resource in (match.patient, match.study, match.series, match.instance):
         known.update(resource.attributes if resource is not None else {})
+    known |= {
+        "NumberOfPatientRelatedStudies": str(match.patient.studies),
+        "NumberOfPatientRelatedSeries": str(match.patient.series),
+        "NumberOfPatientRelatedInstances": str(match.patient.instances),
+        "InstanceAvailability": "ONLINE",
+    }
     if match.study is not None:
         known |= {
+            **match.study.patient_attributes,
             "ModalitiesInStudy": "\\".join(match.study.modalities),
             "SOPClassesInStudy": "\\".join(match.study.sop_classes),
             "NumberOfStudyRelatedSeries": str(match.study.series),
@@ -80,6 +90,8 @@ def _requested(match: Match, details: ResourceDetails) -> dict[str, Any]:
         }
     if match.series is not None:
         known["NumberOfSeriesRelatedInstances"] = str(match.series.instances)
+    if match.instance is not None:
+        known["AvailableTransferSyntaxUID"] = match.instance.location.transfer_syntax_uid
     found: dict[str, Any] = {}
     for keyword in details.requested:
         tag = tag_of(keyword)
@@ -152,12 +164,11 @@ def index_in_series(attributes: Mapping[str, str]) -> int | None:
     return _whole(attributes.get("InstanceNumber"))
 
 
-def _status(expected: int | None, instances: Sequence[Match]) -> str:
+def _status(expected: int | None, instances: Sequence[Child]) -> str:
     if expected is None:
         return "Unknown"
-    numbers = [index_in_series(m.instance.attributes) for m in instances if m.instance is not None]
-    known = {n for n in numbers if n is not None and 1 <= n <= expected}
-    if len(known) != len(numbers):
+    known = {each.number for each in instances if each.number is not None and 1 <= each.number <= expected}
+    if len(known) != len(instances):
         return "Inconsistent"
     return "Complete" if len(known) == expected else "Missing"
 

@@ -11,19 +11,22 @@ from starlette.requests import Request
 from osteon.archive.ports import ResourceSearch
 from osteon.archive.resources import Match
 from osteon.dicom.attribute_names import attribute_path
-from osteon.dicom.attributes import LEVEL_OF
+from osteon.dicom.attributes import LEVEL_OF, is_below
 from osteon.dicom.query import Search
+from osteon.logging import get_logger
 from osteon.user_data.port import UserData
 from osteon_query.app_state import AppState
 from osteon_query.http.errors import BadParameter
-from osteon_query.orthanc.resource_json import ResourceDetails, to_json
-from osteon_query.orthanc.resource_types import BY_LEVEL, INSTANCE, ResourceType, child_of
+from osteon_query.orthanc.resource_json import COMPUTED_KEYWORDS, ResourceDetails, to_json
+from osteon_query.orthanc.resource_types import BY_LEVEL, INSTANCE, ResourceType
 from osteon_query.orthanc.response_content import content_parts, with_content
 from osteon_query.orthanc.tag_formats import TagFormat
 from osteon_query.orthanc.user_data import attachment_names, metadata_names
 from osteon_query.packs.sidecars import parse_header
 from osteon_query.search.header_matching import raw_headers
-from osteon_query.search.paging import pages
+from osteon_query.search.paging import pages, row_pages
+
+log = get_logger(__name__)
 
 _PAGE: Final = 1_000
 _NO: Final = frozenset({"0", "false"})
@@ -72,17 +75,33 @@ def requested_tags(names: Any) -> tuple[str, ...]:
 
 def json_list(state: AppState, search: Search, view: View, *, total: int | None) -> AsyncGenerator[bytes, None]:
     """Yield a JSON array of what a search finds."""
-    size = BY_LEVEL[search.level].page if view.expand else _PAGE
-    return json_array(state, pages(state.index, search, size=size, total=total), view)
+    if not view.expand:
+        return _array(_identifiers(state.index, search, total))
+    return json_array(state, pages(state.index, search, size=BY_LEVEL[search.level].page, total=total), view)
 
 
-async def json_array(
+def json_array(
     state: AppState, found: AsyncGenerator[Sequence[Match], None], view: View
 ) -> AsyncGenerator[bytes, None]:
     """Yield a JSON array of identifiers or objects, in constant memory."""
-    opening = b"["
+    return _array(_shown(state, found, view))
+
+
+async def _identifiers(index: ResourceSearch, search: Search, total: int | None) -> AsyncGenerator[Sequence[Any], None]:
+    async for rows in row_pages(index, search, size=_PAGE, total=total):
+        yield await index.identifiers(search.level, rows)
+
+
+async def _shown(
+    state: AppState, found: AsyncGenerator[Sequence[Match], None], view: View
+) -> AsyncGenerator[Sequence[Any], None]:
     async for matches in found:
-        shown = await objects(state, matches, view) if view.expand else [match.public_id for match in matches]
+        yield await objects(state, matches, view) if view.expand else [match.public_id for match in matches]
+
+
+async def _array(found: AsyncGenerator[Sequence[Any], None]) -> AsyncGenerator[bytes, None]:
+    opening = b"["
+    async for shown in found:
         if shown:
             yield opening + orjson.dumps(shown)[1:-1]
             opening = b","
@@ -95,11 +114,14 @@ async def objects(state: AppState, matches: Sequence[Match], view: View) -> list
         return []
     kind = BY_LEVEL[matches[0].level]
     children = view.content is None or not view.content.isdisjoint(("Children", "Status"))
-    below = await _children(state.index, kind, matches) if children else {}
-    user_data = await state.user_data.read_many(kind.level, [match.public_id for match in matches])
+    public_ids = [match.public_id for match in matches]
+    below = await state.index.children(kind.level, public_ids) if children and kind.children else {}
+    user_data = await state.user_data.read_many(kind.level, public_ids)
     headers: list[Mapping[str, Any]] = [{} for _ in matches]
-    if kind is INSTANCE or any(keyword not in LEVEL_OF for keyword in view.requested):
-        # Something is shown that the index does not hold.
+    shows_tags = view.content is None or "MainDicomTags" in view.content
+    lacking = [keyword for keyword in view.requested if not _is_held(kind, keyword)]
+    if (kind is INSTANCE and shows_tags) or lacking:
+        log.info("headers read for a list", level=kind.type, resources=len(matches), requested=lacking)
         raw = await raw_headers(state.index, state.sidecars, matches)
         headers = await asyncio.to_thread(lambda: [parse_header(one) if one else {} for one in raw])
     shown = []
@@ -113,15 +135,6 @@ async def objects(state: AppState, matches: Sequence[Match], view: View) -> list
     return shown
 
 
-async def _children(index: ResourceSearch, kind: ResourceType, parents: Sequence[Match]) -> Mapping[str, list[Match]]:
-    child = child_of(kind)
-    if child is None:
-        return {}
-    found: dict[str, list[Match]] = {parent.public_id: [] for parent in parents}
-    search = Search(child.level, parents=tuple(found))
-    async for matches in pages(index, search, size=_PAGE, total=None):
-        for match in matches:
-            above = (match.patient, match.study, match.series)[kind.level.depth]
-            if above is not None:
-                found[above.public_id].append(match)
-    return found
+def _is_held(kind: ResourceType, keyword: str) -> bool:
+    """Whether the index holds an attribute of resources, or it is computed."""
+    return keyword in COMPUTED_KEYWORDS or (keyword in LEVEL_OF and not is_below(keyword, kind.level))

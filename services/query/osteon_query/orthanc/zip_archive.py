@@ -13,7 +13,6 @@ from typing_extensions import override
 
 from osteon_query.http.errors import BadBody, TooLarge
 from osteon_query.packs.body_files import SMALL, ReceivedFile
-from osteon_query.packs.part10 import missing_preamble
 
 _MAX_DIRECTORY: Final = 16 << 20
 """Bytes of the central directory, which is read as a whole."""
@@ -78,7 +77,6 @@ class ZipArchive:
         try:
             with self._archive.open(entry) as source:
                 chunk = self._read(source, SMALL + 1)
-                chunk = missing_preamble(chunk) + chunk
                 if len(chunk) <= SMALL:
                     return ReceivedFile(path, len(chunk), chunk)
                 with path.open("xb") as target:

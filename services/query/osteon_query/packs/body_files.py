@@ -1,17 +1,17 @@
 """Request bodies and their parts as files, in constant memory."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from osteon.dicom.part10 import require_prefix
+from osteon.dicom.bare_files import read_meta
 from osteon.multipart import MultipartEvent, PartEnd, PartStart, multipart_events
 from osteon.objects.port import Bytes
 from osteon_query.http.errors import BadBody
-from osteon_query.packs.part10 import missing_preamble
 
 _BUFFER: Final = 1 << 20
 SMALL: Final = 32 << 10
@@ -26,12 +26,24 @@ class ReceivedFile:
     size: int
     data: bytes | None = None
 
-    def check_prefix(self) -> None:
+    def check(self) -> None:
         """Raise `BadBody` or `BadPart10` when what is in memory is obviously not a DICOM file."""
         if self.data is not None:
             if not self.data:
                 raise BadBody("the file is empty")
-            require_prefix(self.data)
+            read_meta(self.data)
+
+    def prepend(self, beginning: bytes) -> None:
+        """Put bytes in front of the file. Blocks: call it in a thread."""
+        self.size += len(beginning)
+        if self.data is not None:
+            self.data = beginning + self.data
+            return
+        whole = self.path.with_suffix(".part")
+        with self.path.open("rb") as source, whole.open("xb") as target:
+            target.write(beginning)
+            shutil.copyfileobj(source, target, _BUFFER)
+        whole.replace(self.path)
 
     def save(self) -> Path:
         """Write the file if it is in memory, and return its path. Blocks: call it in a thread."""
@@ -49,10 +61,7 @@ class ReceivedFile:
 
 
 class FileWriter:
-    """Writes a new file in chunks of at least 1 MiB, in threads; a smaller one takes a single step.
-
-    DICOM files without preamble and prefix get them.
-    """
+    """Writes a new file in chunks of at least 1 MiB, in threads; a smaller one takes a single step."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -71,7 +80,6 @@ class FileWriter:
         full, self._buffer = self._buffer, bytearray()
         if self._file is None:
             self._file = self._path.open("xb", buffering=0)
-            full[:0] = missing_preamble(full)
         left = memoryview(full)
         while left:
             left = left[self._file.write(left) :]
@@ -120,7 +128,6 @@ async def write_parts(
         small = bytearray()
         async for piece in events:
             if isinstance(piece, PartEnd):
-                small[:0] = missing_preamble(small)
                 yield part, ReceivedFile(path, len(small), bytes(small))
                 break
             assert isinstance(piece, memoryview)

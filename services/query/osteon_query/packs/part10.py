@@ -1,33 +1,31 @@
-"""Looking into uploaded Part 10 files (PS3.10). What opens files blocks: call it in threads."""
+"""Looking into uploaded files (PS3.10), which become Part 10 files. What opens files blocks: call it in threads."""
 
 import mmap
 from pathlib import Path
-from typing import Final
 
+from osteon.dicom.bare_files import missing_beginning
 from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.identity import Identity
 from osteon.dicom.part10 import read_part10
 from osteon.dicom.peek import peek_identity
 from osteon.errors import Invalid
 from osteon_query.http.errors import BadBody
+from osteon_query.packs.body_files import ReceivedFile
 from osteon_query.packs.frames import pixel_problem
 
-_BARE: Final = b"\x02\x00\x00\x00UL\x04\x00"
-"""File Meta Information Group Length (0002,0000), with which a file begins whose writer left out what stands before."""
 
-
-def missing_preamble(start: bytes | bytearray) -> bytes:
-    """Return preamble and prefix for a file that begins with its file meta information, else nothing."""
-    return bytes(128) + b"DICM" if start.startswith(_BARE) else b""
-
-
-def examine(file: Path | bytes, reader: HeaderReader) -> tuple[Identity, int, str]:
+def examine(file: ReceivedFile, reader: HeaderReader) -> tuple[Identity, int, str]:
     """Return a file's identity, its length in bytes, and what is wrong with its header or pixel data (empty: nothing).
 
-    Raises `Invalid` when the instance cannot be identified.
+    What is missing before its data set is added; then it is on the disk. Raises `Invalid` when the instance cannot be
+    identified.
     """
-    content = file if isinstance(file, bytes) else _map(file)
-    size = len(content)
+    content = _map(file.path) if file.data is None else file.data
+    with memoryview(content) as view:
+        beginning = missing_beginning(view, reader)
+    if beginning:
+        file.prepend(beginning)
+        content = _map(file.path) if file.data is None else file.data
     with memoryview(content) as view:
         meta = read_part10(view)
         with view[meta.data_set_offset :] as dataset:
@@ -37,6 +35,8 @@ def examine(file: Path | bytes, reader: HeaderReader) -> tuple[Identity, int, st
                 problem = pixel_problem(reader.read(dataset, meta.transfer_syntax_uid))
             except Invalid as error:
                 problem = str(error)
+    size = len(content)
+    file.save()
     return identity, size, problem
 
 

@@ -214,8 +214,8 @@ class Upload:
         """Take a file over. One that cannot be stored is refused by the `status` of its entry, not by an error."""
         path = file.path
         try:
-            file.check_prefix()
-            identity, size, problem = await asyncio.to_thread(_examine_on_disk, file, self._uploads.reader)
+            file.check()
+            identity, size, problem = await asyncio.to_thread(examine, file, self._uploads.reader)
         except Invalid as error:
             self.refuse(error)
             await file.delete()
@@ -313,13 +313,6 @@ class Upload:
                 await asyncio.to_thread(folder.cleanup)
             finally:
                 self._uploads.release_slot(self._client)
-
-
-def _examine_on_disk(file: ReceivedFile, reader: HeaderReader) -> tuple[Identity, int, str]:
-    """Examine a file, in memory while it is there, and write it to the disk."""
-    found = examine(file.path if file.data is None else file.data, reader)
-    file.save()
-    return found
 
 
 def _unlink(paths: list[Path]) -> None:

@@ -159,7 +159,8 @@ def _is_matchable(matching_key: MatchingKey) -> bool:
 
 
 def _return_keys(identifier: Identifier, conditions: Sequence[MatchingKey], timezone_negotiated: bool) -> ReturnKeys:
-    required = {key.tags[0] for key in identifier.keys} - {tag_of(_LEVEL)}
+    # Group 0002 is of files, not of data sets, and an answer has none (PS3.10 7.1).
+    required = {key.tags[0] for key in identifier.keys if not key.tags[0].startswith("0002")} - {tag_of(_LEVEL)}
     items: dict[str, set[str]] = {}
     for key in identifier.keys:
         if len(key.tags) > 1:

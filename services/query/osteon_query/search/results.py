@@ -28,6 +28,8 @@ Source = Callable[[Match], JsonElement]
 
 _REQUESTS: Final = tag_of("RequestAttributesSequence")
 _STEP, _PROCEDURE = (tag_of(keyword) for keyword in REQUEST_ATTRIBUTES)
+_NUMBERS: Final = frozenset({"DS", "IS"})
+"""VRs of numbers that data sets have as text: C-FIND gives that text."""
 _BATCH: Final = 200
 """Matches whose headers are in memory at the same time."""
 _BATCH_ELEMENTS: Final = 20_000
@@ -189,7 +191,12 @@ def _held_source(level: Level, keyword: str) -> Source:
 
     def source(match: Match) -> JsonElement:
         text = text_of(match)
-        return {"vr": vr, "Value": json_values(vr, text)} if text else {"vr": vr}
+        if not text:
+            return {"vr": vr}
+        element: JsonElement = {"vr": vr, "Value": json_values(vr, text)}
+        if vr in _NUMBERS and element_text(element) != text:
+            element["Text"] = text
+        return element
 
     return source
 

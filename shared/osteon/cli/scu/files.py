@@ -1,24 +1,25 @@
 """DICOM files to send: found in folders, and of each only the beginning is read (PS3.10 7, PS3.5 7)."""
 
+import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from osteon.dicom.encoding import looks_explicit
+from osteon.dicom.bare_files import bare_syntax, read_meta
 from osteon.dicom.errors import BadPart10
+from osteon.dicom.header.reader import HeaderReader
 from osteon.dicom.identity import Identity
-from osteon.dicom.part10 import PREFIX_END, FileMeta, has_prefix, read_part10
+from osteon.dicom.part10 import PREFIX_END, FileMeta, has_prefix
 from osteon.dicom.peek import peek_identity
-from osteon.dicom.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from osteon.errors import Invalid, OsteonError
 
 _BEGINNINGS: Final = (16 << 10, 1 << 20)
 """Bytes that are read of a file: the second when the first are not enough."""
-_PREAMBLE: Final = bytes(128) + b"DICM"
 _DIRECTORY: Final = "1.2.840.10008.1.3.10"
-_FIRST_GROUPS: Final = {b"\x02\0", b"\x08\0"}
+_BEGINNING: Final = (b"DICM", b"\x02\0", b"\x08\0", b"\0\x08")
+"""Of files without preamble, of those without prefix, and of bare data sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,8 @@ def read_file(path: Path) -> DicomFile:
         for wanted in _BEGINNINGS:
             data += file.read(wanted - len(data))
             if (found := _read(path, data, size)) is not None:
+                if not found.offset:  # the whole shows whether its transfer syntax can be told
+                    bare_syntax(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), HeaderReader(memo_limit=0))
                 return found
     raise Invalid(f"no identifiers in the first {_BEGINNINGS[-1]} bytes")
 
@@ -141,16 +144,9 @@ def _read(path: Path, data: bytes, size: int) -> DicomFile | None:
 
 
 def _meta(data: bytes) -> FileMeta:
-    if data[128:132] == b"DICM":
-        return read_part10(data)
-    if data[:2] not in _FIRST_GROUPS or len(data) < 8:
+    if not has_prefix(data) and not data.startswith(_BEGINNING):
         raise NotAnInstance("not a DICOM file")
-    if data[:2] == b"\x02\0":
-        meta = read_part10(_PREAMBLE + data)
-        return FileMeta(
-            meta.data_set_offset - len(_PREAMBLE), meta.transfer_syntax_uid, meta.sop_class_uid, meta.sop_instance_uid
-        )
-    return FileMeta(0, EXPLICIT_VR_LITTLE_ENDIAN if looks_explicit(data[4:6]) else IMPLICIT_VR_LITTLE_ENDIAN)
+    return read_meta(data)
 
 
 def _identity(data: bytes, meta: FileMeta, *, complete: bool) -> Identity | None:

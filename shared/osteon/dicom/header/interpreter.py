@@ -15,7 +15,7 @@ from osteon.dicom.header.bulk import EXTENDED_OFFSETS
 from osteon.dicom.header.memo import Key
 from osteon.dicom.header.nesting import HeaderElement, NestingLevel
 from osteon.dicom.header.state import ParserState
-from osteon.dicom.values import json_member, lut_descriptor
+from osteon.dicom.values import json_member, lut_descriptor, text_member
 from osteon.dicom.vr import LUT_DESCRIPTORS, private_vr, standard_vr, unambiguous_vr
 
 CHARACTER_SET: Final = 0x00080005
@@ -76,7 +76,8 @@ class ElementInterpreter:
             return name, lut_descriptor(raw, little_endian=little_endian), ""
         if element.tag == CHARACTER_SET and raw.strip(b" \0"):
             # The JSON is UTF-8, whatever the data set is (PS3.18 F.2).
-            return name, b'"Value":["ISO_IR 192"]', character_set(raw).problem
+            text = text_member(["ISO_IR 192"], raw.decode("latin-1"))
+            return name, b'"Value":["ISO_IR 192"]' + text, character_set(raw).problem
         return json_member(name, raw, level.charset, little_endian=little_endian)
 
     def _note(self, level: NestingLevel, element: HeaderElement, raw: bytes) -> None:

@@ -40,7 +40,8 @@ class Header:
 
     Attributes:
         json: the data set in the DICOM JSON Model (PS3.18 F.2), one object, UTF-8. Bulk data is left out: such an
-            element has a `BulkDataURI` of the form `bulk/<path>`, where path is the key into `bulk`.
+            element has a `BulkDataURI` of the form `bulk/<path>`, where path is the key into `bulk`. A number, or
+            character set, whose text in the file its value does not show has that text as `Text`.
         pixel_data: None when the data set has no pixel data, and for a deflated data set.
         bulk: path → (offset, length) of values that were left out, pixel data included; empty for a deflated data set,
             whose bytes cannot be addressed.

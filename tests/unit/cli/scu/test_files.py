@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from osteon.cli.scu.files import DicomFile, UnusableFile, find_files, measure, read_file
+from osteon.errors import Invalid
 from support.dicom.datasets import ct_slice, saved
 from support.dicom.real_files import BUNDLED, dataset_bytes, storable
 from support.dimse.raw_peer import CT, EXPLICIT, IMPLICIT
@@ -36,6 +37,17 @@ def test_a_bare_data_set_in_implicit_vr_is_recognized(tmp_path: Path) -> None:
     path = tmp_path / "bare"
     path.write_bytes(dataset_bytes(saved(dataset, tmp_path)))
     assert (read_file(path).syntax, read_file(path).sop_instance) == (IMPLICIT, dataset.SOPInstanceUID)
+
+
+def test_a_bare_data_set_in_big_endian_is_recognized_and_one_with_compressed_pixels_is_refused(tmp_path: Path) -> None:
+    dataset = ct_slice(PixelData=bytes(8192))
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    path = tmp_path / "bare"
+    path.write_bytes(dataset_bytes(saved(dataset, tmp_path)))
+    assert (read_file(path).syntax, read_file(path).sop_instance) == (ExplicitVRBigEndian, dataset.SOPInstanceUID)
+    path.write_bytes(dataset_bytes(BUNDLED / "693_J2KI.dcm"))
+    with pytest.raises(Invalid, match="transfer syntax is unknown"):
+        read_file(path)
 
 
 def test_the_identity_is_that_of_the_data_set_where_the_meta_information_is_of_another(tmp_path: Path) -> None:

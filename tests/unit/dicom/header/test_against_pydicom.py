@@ -15,6 +15,7 @@ from pydicom import Dataset, dcmread
 
 from osteon.dicom.errors import BadPart10, TruncatedDataSet
 from osteon.dicom.header.reader import HeaderReader
+from osteon.dicom.json_values import without_texts
 from osteon.dicom.part10 import read_part10
 from support.dicom.real_files import BUNDLED, real_folder
 from support.fuzz.case_counts import thinned
@@ -104,7 +105,7 @@ def compare(path: Path, reader: HeaderReader) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            assert_same(orjson.loads(header.json), as_pydicom_has_it(dcmread(path)))
+            assert_same(orjson.loads(without_texts(header.json)), as_pydicom_has_it(dcmread(path)))
     finally:
         logging.disable(logging.NOTSET)
 

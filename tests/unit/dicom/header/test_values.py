@@ -8,6 +8,7 @@ import pytest
 
 from osteon.dicom.encoding import LONG_VRS, SHORT_VRS
 from osteon.dicom.header.reader import HeaderReader
+from osteon.dicom.json_values import without_texts
 from support.dicom.elements import (
     BIG_ENDIAN,
     EXPLICIT,
@@ -316,3 +317,20 @@ def test_zero_bytes_behind_the_last_element_are_marked() -> None:
     found, header = read(explicit(0x00080060, "CS", b"CT") + bytes(3))
     assert list(found) == ["00080060"]
     assert "3 zero bytes" in header.problems[0].reason
+
+
+@pytest.mark.parametrize(
+    ("vr", "raw", "text"),
+    [
+        ("DS", b"27.000000 ", "27.000000"), ("DS", b"-0.000000", "-0.000000"), ("DS", b"1.5\\2", None),
+        ("IS", b"0008", "0008"), ("IS", b"8 ", None), ("CS", b"A \\B", "A \\B"), ("LO", b'say " \\x', 'say " \\x'),
+    ],
+)  # fmt: skip
+def test_text_that_values_do_not_show_is_kept_beside_them_and_is_not_part_of_the_model(
+    vr: str, raw: bytes, text: str | None
+) -> None:
+    data = explicit(0x00091001, vr, raw + b" " * (len(raw) % 2))
+    written = HeaderReader().read(data, EXPLICIT).json
+    assert json.loads(written)["00091001"].get("Text") == text
+    assert "Text" not in json.loads(without_texts(written))["00091001"]
+    assert (without_texts(written) == written) == (text is None)

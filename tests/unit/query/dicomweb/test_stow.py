@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom import Dataset
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom import Dataset, dcmread
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from osteon.dicom.uids import PRIVATE_INFORMATION_CREATOR_UID
 from osteon.errors import Unavailable
 from osteon.packs.index_entries import find_stored_pack
 from osteon_query.packs import uploads
 from support.dicom.datasets import ct_slice
+from support.dicom.real_files import BUNDLED, dataset_bytes
 from support.packs.sealed_packs import part10
 from support.query.application import WEB, QuerySettings, RunningQuery, door, multipart, short_uid
+
+ANY_DICOM = "application/dicom; transfer-syntax=*"
 
 
 async def _post(archive: RunningQuery, *parts: bytes, study: str = "") -> tuple[int, Dataset]:
@@ -339,9 +342,35 @@ async def test_a_file_without_preamble_and_prefix_gets_them_and_is_the_same_othe
     assert status == 200
     back = await archive.http.get(answer.ReferencedSOPSequence[0].RetrieveURL, headers={"Accept": "application/dicom"})
     assert back.content == bytes(128) + b"DICM" + whole[132:]
+    status, answer = await _post(archive, whole[128:])
+    assert (status, "FailedSOPSequence" in answer) == (200, False)
 
 
-@pytest.mark.parametrize("cut", [128, 133, 140, 144])
+@pytest.mark.parametrize("size", [10, 300_000])
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
+async def test_a_bare_data_set_is_stored_as_a_file_whose_syntax_is_what_it_shows(
+    archive: RunningQuery, syntax: UID, size: int
+) -> None:
+    dataset = ct_slice(EncapsulatedDocument=bytes(size), PixelData=bytes(8192))
+    dataset.file_meta.TransferSyntaxUID = syntax
+    bare = dataset_bytes(part10(dataset))
+    status, answer = await _post(archive, bare)
+    assert status == 200
+    back = await archive.http.get(answer.ReferencedSOPSequence[0].RetrieveURL, headers={"Accept": ANY_DICOM})
+    assert dataset_bytes(back.content) == bare
+    stored = dcmread(BytesIO(back.content))
+    assert stored.file_meta.TransferSyntaxUID == syntax
+    assert stored.file_meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID
+
+
+async def test_a_bare_data_set_with_compressed_pixels_is_refused(archive: RunningQuery) -> None:
+    path = BUNDLED / "693_J2KI.dcm"
+    response = await archive.http.post("/instances", content=dataset_bytes(path.read_bytes()))
+    assert response.status_code == 400
+    assert "transfer syntax is unknown" in response.json()["Details"]
+
+
+@pytest.mark.parametrize("cut", [129, 133, 140])
 async def test_a_file_that_begins_elsewhere_is_refused(archive: RunningQuery, cut: int) -> None:
     status, _ = await _post(archive, part10(ct_slice())[cut:])
     assert status == 400

@@ -38,7 +38,7 @@ UID = "1.2.826.0.1.3680043.8.498.1"
 @pytest.fixture
 async def url(archive: RunningQuery) -> AsyncIterator[str]:
     """The archive on a port, with what a dispatcher does for it."""
-    await remote_requests.serve(archive.bus, archive.index.remotes, archive.index.queries)
+    await remote_requests.serve(archive.bus, archive.index.remotes, archive.index.queries, objects=archive.objects)
     async with http_server(archive.app, "127.0.0.1", 0) as port:
         yield f"http://127.0.0.1:{port}"
 

@@ -76,11 +76,13 @@ async def test_slashes_are_single(archive: RunningQuery, path: str) -> None:
     assert (response.status_code, response.json()) == (200, [])
 
 
-async def test_a_post_may_mean_another_method(archive: RunningQuery) -> None:
+async def test_a_get_or_post_may_mean_another_method(archive: RunningQuery) -> None:
     put = await archive.http.post("/modalities/x?_method=PUT", json=["X", "127.0.0.1", 104])
     assert put.status_code == 200
     assert await archive.json("/modalities") == ["x"]
     deleted = await archive.http.post("/modalities/x", headers={"X-HTTP-Method-Override": "DELETE"})
     assert deleted.status_code == 200
     assert await archive.json("/modalities") == []
-    assert (await archive.http.get("/modalities?_method=DELETE")).status_code == 200
+    assert (await archive.http.get("/modalities/x?_method=DELETE")).status_code == 404
+    from_a_page = await archive.http.get("/modalities?_method=DELETE", headers={"Sec-Fetch-Site": "cross-site"})
+    assert from_a_page.status_code == 200

@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 from pydicom import Dataset
+from pydicom.uid import CTImageStorage
 
 from osteon.dicom.identity import public_id
+from osteon.dicom.models import Level
+from osteon.dicom.query import LAST_UPDATE, Order, Search
 from osteon_query.limits import ApiLimits
+from osteon_query.search.paging import pages
 from support.dicom.datasets import ct_slice
 from support.packs.sealed_packs import part10
 from support.query.application import QuerySettings, RunningQuery, door, multipart, short_uid
@@ -203,7 +207,7 @@ async def test_an_instance_has_orthanc_s_shape_with_tags_from_its_header(archive
     assert instance["FileSize"] == len(part10(dataset))
     assert instance["IndexInSeries"] == 5
     assert instance["MainDicomTags"]["AcquisitionNumber"] == "4"
-    assert instance["MainDicomTags"]["ImagePositionPatient"] == "1\\2\\3.5"
+    assert instance["MainDicomTags"]["ImagePositionPatient"] == "1.0\\2.0\\3.5"
 
 
 async def test_lists_give_identifiers_or_objects_in_pages(archive: RunningQuery) -> None:
@@ -227,6 +231,50 @@ async def test_requested_tags_come_from_the_index_and_from_the_header(archive: R
     assert study["RequestedTags"] == {
         "PatientWeight": "70", "Modality": "CT", "ModalitiesInStudy": "CT", "PatientID": "OSTEON-TEST",
     }  # fmt: skip
+    (study,) = await archive.json("/studies?expand&requested-tags=Modality")
+    assert study["RequestedTags"] == {"Modality": "CT"}
+
+
+COUNTS = {
+    "patients": {f"NumberOfPatientRelated{each}": 1 for each in ("Studies", "Series", "Instances")},
+    "studies": {
+        "NumberOfStudyRelatedSeries": 1, "NumberOfStudyRelatedInstances": 1, "ModalitiesInStudy": "CT",
+        "SOPClassesInStudy": CTImageStorage,
+    },
+    "series": {"NumberOfSeriesRelatedInstances": 1},
+    "instances": {"InstanceAvailability": "ONLINE"},
+}  # fmt: skip
+
+
+async def test_computed_tags_and_parts_come_from_the_index_alone(
+    archive: RunningQuery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await archive.stow(ct_slice())
+
+    async def raw_headers(*_: object) -> list[bytes]:
+        pytest.fail("a header was read")
+
+    monkeypatch.setattr("osteon_query.orthanc.resource_lists.raw_headers", raw_headers)
+    for segment, counts in COUNTS.items():
+        body = {"Level": segment, "Query": {}, "RequestedTags": list(counts), "ResponseContent": ["RequestedTags"]}
+        (shown,) = await find(archive, **body)
+        assert shown["RequestedTags"] == {name: str(value) for name, value in counts.items()}
+        assert set(shown) == {"ID", "Type", "RequestedTags"}
+    assert await find(archive, Level="Study", Query={"Modality": "CT"})
+    assert await find(archive, Level="Study", Query={"SOPClassUID": CTImageStorage})
+
+
+async def test_a_long_ordered_list_is_that_of_one_moment(archive: RunningQuery) -> None:
+    slices = [ct_slice(PatientID=f"P{n}") for n in range(5)]
+    await archive.stow(*slices)
+    newest = Search(Level.STUDY, order=(Order(LAST_UPDATE, descending=True),))
+    expected = [match.public_id for match in (await archive.index.search(newest)).matches]
+    seen: list[str] = []
+    async for page in pages(archive.index, newest, size=2, total=None):
+        seen += [match.public_id for match in page]
+        await archive.stow(ct_slice(PatientID=f"New{len(seen)}"))
+    assert seen == expected
+    assert [match.public_id async for page in pages(archive.index, newest, size=2, total=3) for match in page][3:] == []
 
 
 @pytest.mark.parametrize(

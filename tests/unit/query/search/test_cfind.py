@@ -265,6 +265,17 @@ async def test_a_key_that_the_index_lacks_is_answered_from_the_sidecar():
     assert _read(page.identifiers[0]).PatientWeight == 70.5
 
 
+async def test_numbers_are_answered_as_they_are_in_the_file_and_nothing_of_its_meta_information():
+    header = {
+        "00101030": {"vr": "DS", "Value": [70.5], "Text": "70.500"},
+        "00020010": {"vr": "UI", "Value": [EXPLICIT]},
+    }
+    asked = b"\x02\x00\x10\x00\x00\x00\x00\x00" + _encode(study(PatientWeight=None))
+    page, _ = await find(request(asked), match(Level.STUDY), header=header)
+    assert b"70.500" in page.identifiers[0]
+    assert all(element.tag.group > 2 for element in _read(page.identifiers[0]))
+
+
 def _flat(count: int) -> bytes:
     return b"".join(struct.pack("<HHI", 0x0009, number, 0) for number in range(0x1000, 0x1000 + count))
 
