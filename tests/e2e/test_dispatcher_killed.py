@@ -1,4 +1,4 @@
-"""A dispatcher that is killed in the middle of a job: another one goes on, and everything arrives."""
+"""Services that are killed in the middle of a job: others, or the same ones later, go on, and nothing is missing."""
 
 import asyncio
 import io
@@ -7,6 +7,7 @@ from collections import Counter
 
 import httpx
 import pytest
+from pydicom import dcmread
 from pydicom.uid import generate_uid
 
 from osteon.dimse.handler import Outcome
@@ -62,6 +63,42 @@ async def test_a_job_goes_on_when_its_dispatcher_is_killed(faulty: Cluster) -> N
     assert shown["Content"]["FailedInstancesCount"] == 0
     assert sum(came.values()) < 2 * INSTANCES, "it began again instead of going on"
     assert sum(came.values()) > INSTANCES - 1
+
+
+async def test_a_reconciliation_is_whole_although_its_dispatcher_and_an_indexer_are_killed(faulty: Cluster) -> None:
+    study, uids = await asyncio.to_thread(upload, faulty.url)
+    async with httpx.AsyncClient(base_url=faulty.url, timeout=60) as http:
+        asked = {"Replace": {"PatientID": generate_uid()[-16:], "PatientName": "Found^Ada"}, "Asynchronous": True}
+        made = await http.post(f"/studies/{study}/reconcile", json=asked)
+        job = made.raise_for_status().json()["Job"]["ID"]
+        while (await http.get(f"/jobs/{job}")).json()["State"] == "Pending":
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        for name in ("indexer-0", await asyncio.to_thread(worker_of, faulty, job)):
+            faulty.kill(name)
+            await asyncio.to_thread(faulty.restart, name)
+        assert (await ended(http, job))["State"] == "Success"
+        find = {"Level": "Study", "Query": {"PatientID": asked["Replace"]["PatientID"]}, "Expand": True}
+        (found,) = (await http.post("/tools/find", json=find)).json()
+        instances = (await http.get(f"/studies/{found['ID']}/instances")).json()
+        assert {each["MainDicomTags"]["SOPInstanceUID"] for each in instances} == uids
+        assert (await http.get(f"/studies/{study}", follow_redirects=False)).status_code == 307
+
+
+async def test_an_archive_is_made_although_query_is_killed_while_it_makes_it(faulty: Cluster) -> None:
+    study, uids = await asyncio.to_thread(upload, faulty.url)
+    async with httpx.AsyncClient(base_url=faulty.url, timeout=60) as http:
+        job = (
+            (await http.post(f"/studies/{study}/archive", json={"Asynchronous": True})).raise_for_status().json()["ID"]
+        )
+        while (await http.get(f"/jobs/{job}")).json()["State"] == "Pending":
+            await asyncio.sleep(0.01)
+        faulty.kill("query-0")
+        faulty.restart("query-0")
+    async with httpx.AsyncClient(base_url=faulty.url, timeout=60) as http:
+        assert (await ended(http, job))["State"] == "Success"
+        archive = zipfile.ZipFile(io.BytesIO((await http.get(f"/jobs/{job}/archive")).raise_for_status().content))
+    assert {dcmread(archive.open(name)).SOPInstanceUID for name in archive.namelist()} == uids
 
 
 async def ended(http: httpx.AsyncClient, job: str) -> dict[str, object]:

@@ -44,6 +44,10 @@ _TOUR = (
     "[...document.querySelectorAll('button')].filter(one => one.innerText == 'Skip all').map(one => one.click()).length"
 )
 
+_VIEWPORT = "document.querySelector('.viewport-element')"
+_WHEEL = f"{_VIEWPORT}.dispatchEvent(new WheelEvent('wheel', {{deltaY: 100, bubbles: true}}))"
+"""A turn of the wheel. The viewer draws a video that was there at once only after something was done with it."""
+
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
@@ -100,9 +104,10 @@ def picture_of(page: Page) -> NDArray[np.int16]:
     return np.asarray(imagecodecs.png_decode(page.picture()))[..., :3].astype(np.int16)
 
 
-def wait_for_colour(page: Page, colour: tuple[int, int, int], share: float) -> None:
-    """Wait until a colour is shown on a part of the page."""
+def wait_for_colour(page: Page, colour: tuple[int, int, int], share: float, between: str = "") -> None:
+    """Wait until a colour is shown on a part of the page; `between` is a script that runs before each look."""
     for _ in range(120):
+        page.evaluate(between)
         if share_of(page, colour) >= share:
             return
         time.sleep(1)
@@ -120,8 +125,9 @@ def test_ohif_shows_a_pdf(standalone: RunningArchive, page: Page, ohif: Viewer, 
 
 
 def test_ohif_shows_a_video_by_ranges(standalone: RunningArchive, page: Page, ohif: Viewer) -> None:
-    show(page, ohif, standalone, video(SMALL_VIDEO, NumberOfFrames=10), **SINGLE_PART)
-    wait_for_colour(page, (255, 0, 0), 0.2)
+    show(page, ohif, standalone, video(SMALL_VIDEO, frames=10), **SINGLE_PART)
+    page.until(f"{_VIEWPORT} !== null")
+    wait_for_colour(page, (255, 0, 0), 0.2, between=_WHEEL)
     assert share_of(page, (0, 0, 255)) > 0.01
     sent = [one for one in ohif.exchanges if one.content_type.startswith("video/mp4")]
     assert {(one.status, one.path.rpartition("/")[2]) for one in sent} == {(206, "rendered")}

@@ -20,7 +20,7 @@ from support.archive.running import StandaloneProcess, eventually
 
 NODELAY = {**os.environ, "TCP_NODELAY": "1"}
 """Without it DCMTK, and with it Orthanc, waits 40 ms for the other side again and again."""
-_http = httpx.Client(timeout=60)
+_http = httpx.Client(timeout=60, limits=httpx.Limits(keepalive_expiry=2))  # the server ends idle connections after 5 s
 _SIDECARS = "SELECT coalesce(sum(size - sidecar_offset), 0) FROM packs"
 PARTS = ("rabbitmq", "postgres", "seaweedfs")
 

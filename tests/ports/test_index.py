@@ -129,7 +129,7 @@ async def test_other_bytes_under_a_known_uid_are_kept_aside_once(index):
     assert (outcome.stored, outcome.conflicts, outcome.redundant) == (0, 1, False)
     await index.upsert([other])
     (again,) = await index.upsert([pack(entry(content="other"))])
-    assert again.conflicts == 1
+    assert (again.duplicates, again.conflicts, again.redundant) == (1, 0, True)
     (conflict,) = await index.conflicts()
     assert conflict.served.location.key == first.facts.key
     assert conflict.aside.location.key == other.facts.key

@@ -266,6 +266,20 @@ async def test_a_decision_may_come_while_the_same_versions_come_again(
     await second.close()
 
 
+async def test_bytes_that_are_kept_aside_are_served_when_they_come_in_a_pack_begun_before(index: SqlIndex) -> None:
+    versions = {name: pack(entry(content=name), pack_id=name[-1]) for name in ("a5", "b6")}
+    await index.upsert([*versions.values()])
+    earlier = pack(entry(content="b6"), pack_id="3")
+    assert await index.upsert([earlier]) == [PackOutcome("3", 1, 0, 0)]
+    assert await served(index) == [at(earlier)]
+    (conflict,) = await index.conflicts()
+    assert conflict.aside.pack_id == "5"
+    again = await index.upsert([*versions.values()])
+    assert [(each.pack_id, each.conflicts, each.redundant) for each in again] == [("5", 1, False), ("6", 0, True)]
+    assert (await index.statistics()).packs == 2
+    await check_sums(index)
+
+
 async def test_rows_of_a_lost_pack_are_taken_over_by_one_with_the_same_bytes(index: SqlIndex) -> None:
     await index.upsert([pack(entry(), entry("P1", "1.2.1", "1.2.1.1", "1.2.1.1.2", offset=4096), pack_id="1")])
     again = pack(entry(offset=9999, length=1010), entry("P1", "1.2.1", "1.2.1.1", "1.2.1.1.3"), pack_id="2")

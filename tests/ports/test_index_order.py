@@ -19,6 +19,7 @@ from osteon.dicom.models import Level
 from osteon.dicom.query import Search
 from osteon.index.port import Index
 from osteon.index.sql import SqlIndex
+from support.fuzz.case_counts import EFFORT
 from support.index.stored_packs import MR, check_sums, entry, pack, sqlite_url
 
 pytestmark = pytest.mark.slow
@@ -91,7 +92,7 @@ def expected() -> dict[str, object]:
 batches = st.lists(st.lists(st.sampled_from(PACKS), max_size=6), max_size=8)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=7 * EFFORT, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(PACKS), before=batches, sizes=st.lists(st.integers(1, 8), min_size=16, max_size=16))
 def test_any_order_and_repetition_of_packs_gives_the_same_index(expected, order, before, sizes):
     async def run() -> None:

@@ -188,7 +188,7 @@ async def _recount(
     change_set: ChangeSet,
 ) -> None:
     """Count a pack's members by the rows that there are now: it may hold further copies of what was dropped."""
-    contested = {(row.instance, row.sha256) for rows in aside.values() for row in rows}
+    contested = {(row.pack, row.byte_offset) for rows in aside.values() for row in rows}
     states: Counter[InstanceState] = Counter()
     others: dict[int, bool] = {}
     for entry in pack.instances:
@@ -196,7 +196,7 @@ async def _recount(
         if (row.pack, row.byte_offset) == (pack_row, entry.offset):
             states[InstanceState.STORED] += 1
             continue
-        conflict = (row.id, entry.sha256) in contested
+        conflict = (pack_row, entry.offset) in contested
         states[InstanceState.CONFLICT if conflict else InstanceState.DUPLICATE] += 1
         others[row.id] = others.get(row.id, False) or conflict
     counts = {

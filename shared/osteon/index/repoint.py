@@ -32,7 +32,7 @@ async def repoint(batch: Batch, pack: StoredPack, lost: Sequence[str]) -> None:
     for row in await _served(batch, uids, list(packs.values())):
         if entry := entries.get((row.sop_instance_uid, row.sha256)):
             await _take_over(batch, tables.instances, row, new, entry)
-            await exchange_packs(batch, row.id, row.pack, new, was_conflict=False)
+            await exchange_packs(batch, row.id, (row.pack, new), ("duplicates", "duplicates"), change_set)
             await _resize(batch, row, entry.length - row.byte_length, change_set)
     for row in await _aside(batch, uids, list(packs.values())):
         if entry := entries.get((row.sop_instance_uid, row.sha256)):

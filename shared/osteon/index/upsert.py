@@ -99,9 +99,9 @@ async def _index(batch: Batch, members: list[BatchMember], packs: list[int]) -> 
             member.state = InstanceState.DUPLICATE if same else InstanceState.CONFLICT
     stored = [member.entry for member in members if member.state is InstanceState.STORED]
     change_set = await parents.grow(stored, batch.uids)
+    contested = {(m.instance, m.entry.sha256): m for m in reversed(members) if m.state is InstanceState.CONFLICT}
     change_set.conflicts = await _set_aside(batch, members)
     change_set.packs = await _count(batch, members, packs)
-    contested = {(m.instance, m.entry.sha256): m for m in reversed(members) if m.state is InstanceState.CONFLICT}
     if contested:
         await select_versions(batch, {instance for instance, _ in contested}, contested, change_set)
     await write_log(batch.connection, batch.dialect, batch.now, change_set, packs=packs)
@@ -137,27 +137,35 @@ async def _insert_instances(batch: Batch, members: dict[str, BatchMember], paren
 
 
 async def _set_aside(batch: Batch, members: list[BatchMember]) -> int:
-    """Note duplicates and conflicts; returns how many conflicts are new (the same bytes may arrive several times)."""
-    pack_duplicates: dict[tuple[int, int], bool] = {}
+    """Note conflicts and duplicates, which the bytes of a version that is kept aside are too; count the conflicts."""
     others: dict[tuple[int, bytes], BatchMember] = {}
     for member in members:
-        if member.state is InstanceState.STORED:
-            continue
-        conflict = member.state is InstanceState.CONFLICT
-        key = (member.pack, member.instance)
-        pack_duplicates[key] = pack_duplicates.get(key, False) or conflict
-        if conflict:
+        if member.state is InstanceState.CONFLICT:
             others.setdefault((member.instance, member.entry.sha256), member)
+            member.state = InstanceState.DUPLICATE
+    for key in await _insert_conflicts(batch, [others[key] for key in sorted(others)]):
+        others[key].state = InstanceState.CONFLICT
+    pack_duplicates: dict[tuple[int, int], bool] = {}
+    for member in members:
+        if member.state is not InstanceState.STORED:
+            place = (member.pack, member.instance)
+            pack_duplicates[place] = pack_duplicates.get(place, False) or member.state is InstanceState.CONFLICT
     if pack_duplicates:
         rows = [{"pack": pack, "instance": row, "conflict": c} for (pack, row), c in sorted(pack_duplicates.items())]
         await batch.connection.execute(tables.pack_duplicates.insert(), rows)
-    if not others:
-        return 0
+    return sum(member.state is InstanceState.CONFLICT for member in members)
+
+
+async def _insert_conflicts(batch: Batch, members: Sequence[BatchMember]) -> list[tuple[int, bytes]]:
+    """Insert rows; returns (instance, SHA-256) of those that were not there."""
+    if not members:
+        return []
+    columns = tables.conflicts.c
     insert = batch.dialect.insert(tables.conflicts).on_conflict_do_nothing(index_elements=["instance", "sha256"])
     added = await batch.connection.execute(
-        insert.returning(tables.conflicts.c.id), [_conflict_row(batch, others[key]) for key in sorted(others)]
+        insert.returning(columns.instance, columns.sha256), [_conflict_row(batch, member) for member in members]
     )
-    return len(added.all())
+    return [(row.instance, row.sha256) for row in added]
 
 
 def _conflict_row(batch: Batch, member: BatchMember) -> dict[str, object]:

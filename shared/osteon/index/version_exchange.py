@@ -22,7 +22,9 @@ _UPWARDS: Final = (Level.SERIES, Level.STUDY, Level.PATIENT)
 _SUM_OF: Final = {Level.SERIES: "series", Level.STUDY: "studies"}
 
 
-async def serve_version(batch: Batch, served: Row[Any], aside: int, member: BatchMember, change_set: ChangeSet) -> None:
+async def serve_version(
+    batch: Batch, served: Row[Any], aside: Row[Any], member: BatchMember, change_set: ChangeSet
+) -> None:
     """Serve `member` instead of `served` (a row of `select_versions`), which then becomes the conflict `aside`."""
     old = {Level.SERIES: served.series, Level.STUDY: served.study, Level.PATIENT: served.patient}
     parents = Parents(batch.connection, batch.dialect, batch.now)
@@ -31,9 +33,12 @@ async def serve_version(batch: Batch, served: Row[Any], aside: int, member: Batc
     row = instance_row(batch, member, parents)
     await batch.connection.execute(update(tables.instances).where(_i.id == served.id).values(row))
     await batch.connection.execute(
-        update(tables.conflicts).where(tables.conflicts.c.id == aside).values(_set_aside(served))
+        update(tables.conflicts).where(tables.conflicts.c.id == aside.id).values(_set_aside(served))
     )
-    await exchange_packs(batch, served.id, served.pack, member.pack, was_conflict=True)
+    if aside.pack != member.pack:  # the same bytes came again, in a pack that was begun before
+        await count_as_duplicate(batch, aside, change_set)
+    how = ("conflicts", "conflicts" if aside.pack == member.pack else "duplicates")
+    await exchange_packs(batch, served.id, (served.pack, member.pack), how, change_set)
     gone = await _shrink(batch, old, served)
     await _inherit(batch, served.id, old, parents.rows(member.entry.identity), member.entry)
     former = former_rows(served, gone, row["public_id"])
@@ -56,19 +61,40 @@ def _set_aside(served: Row[Any]) -> dict[str, Any]:
     }
 
 
-async def exchange_packs(batch: Batch, instance: int, old: int, new: int, *, was_conflict: bool) -> None:
-    """Note in the packs' rows that an instance is served from the pack `new`, no longer from `old`."""
+async def exchange_packs(
+    batch: Batch, instance: int, packs: tuple[int, int], counted: tuple[str, str], change_set: ChangeSet
+) -> None:
+    """Note in the rows of two packs that an instance is served from the second, no longer from the first.
+
+    `counted` are the columns that count its member in the first from now on, and counted that in the second till now.
+    """
+    old, new = packs
     if old == new:
         return
-    pack_duplicates, packs = tables.pack_duplicates, tables.packs
-    other = "conflicts" if was_conflict else "duplicates"
+    pack_duplicates = tables.pack_duplicates
     await batch.connection.execute(
         delete(pack_duplicates).where(pack_duplicates.c.instance == instance, pack_duplicates.c.pack.in_((old, new)))
     )
-    await batch.connection.execute(pack_duplicates.insert().values(pack=old, instance=instance, conflict=was_conflict))
-    for pack, n in ((old, -1), (new, 1)):
-        counts = {"stored": packs.c.stored + n, other: packs.c[other] - n}
-        await batch.connection.execute(update(packs).where(packs.c.id == pack).values(counts))
+    is_conflict = counted[0] == "conflicts"
+    await batch.connection.execute(pack_duplicates.insert().values(pack=old, instance=instance, conflict=is_conflict))
+    for pack, n, column in ((old, -1, counted[0]), (new, 1, counted[1])):
+        await _recount(batch, pack, {"stored": n, column: -n}, change_set)
+
+
+async def count_as_duplicate(batch: Batch, conflict: Row[Any], change_set: ChangeSet) -> None:
+    """Count the member of a pack that was a conflict as a duplicate."""
+    of_member = (tables.pack_duplicates.c.pack == conflict.pack, tables.pack_duplicates.c.instance == conflict.instance)
+    await batch.connection.execute(update(tables.pack_duplicates).where(*of_member).values(conflict=False))
+    await _recount(batch, conflict.pack, {"duplicates": 1, "conflicts": -1}, change_set)
+
+
+async def _recount(batch: Batch, pack: int, more: dict[str, int], change_set: ChangeSet) -> None:
+    """Add to the counts of a pack; it may become redundant, or useful."""
+    c = tables.packs.c
+    of_pack = update(tables.packs).where(c.id == pack).values({name: c[name] + n for name, n in more.items()})
+    left = (await batch.connection.execute(of_pack.returning(c.stored, c.conflicts))).one()
+    useful = left.stored + left.conflicts
+    change_set.packs += bool(useful) - bool(useful - more.get("stored", 0) - more.get("conflicts", 0))
 
 
 async def _inherit(

@@ -16,7 +16,7 @@ from osteon.index import tables
 from osteon.index.batch import Batch, BatchMember
 from osteon.index.change_log import ChangeSet
 from osteon.index.database import RepeatTransaction
-from osteon.index.version_exchange import serve_version
+from osteon.index.version_exchange import count_as_duplicate, serve_version
 
 _i, _s, _t, _p, _c = (table.c for table in (tables.instances, tables.series, tables.studies, tables.packs,
                                             tables.conflicts))  # fmt: skip
@@ -53,7 +53,7 @@ async def select_versions(
         member = candidates.get((row.id, wanted))
         for other in aside[row.id]:
             if member and other.sha256 == wanted:
-                await serve_version(batch, row, other.id, member, change_set)
+                await serve_version(batch, row, other, member, change_set)
         await _mark_decided(batch, row.id, decided, change_set)
 
 
@@ -121,13 +121,8 @@ def _to_serve(
 
 async def drop_conflict(batch: Batch, other: Row[Any], change_set: ChangeSet) -> None:
     """Turn a conflict into a duplicate: another version has the same bytes by now, or says the same in others."""
-    of_member = (tables.pack_duplicates.c.pack == other.pack, tables.pack_duplicates.c.instance == other.instance)
     await batch.connection.execute(delete(tables.conflicts).where(_c.id == other.id))
-    await batch.connection.execute(update(tables.pack_duplicates).where(*of_member).values(conflict=False))
-    counts = {"duplicates": _p.duplicates + 1, "conflicts": _p.conflicts - 1}
-    of_pack = update(tables.packs).where(_p.id == other.pack).values(counts)
-    left = (await batch.connection.execute(of_pack.returning(_p.stored, _p.conflicts))).one()
-    change_set.packs -= not (left.stored or left.conflicts)
+    await count_as_duplicate(batch, other, change_set)
     change_set.conflicts -= other.resolved is None
 
 

@@ -6,9 +6,9 @@ from typing import Final, Protocol
 
 from pydantic import ValidationError
 
+from osteon.archive.errors import ResourceNotFound
 from osteon.archive.ports import ResourceSearch
 from osteon.archive.resources import Match
-from osteon.chunking import in_chunks
 from osteon.contracts.reconciliation import PREFIX, CorrectionEvent, PatientCorrected, Reconciliation
 from osteon.dicom.models import Level
 from osteon.dicom.query import MatchingKey, Search, Single
@@ -22,7 +22,6 @@ from osteon.reconciliation.port import Reconciliations
 
 log = get_logger(__name__)
 _PAGE: Final = 100
-_CHUNK: Final = 500
 _PATIENT_ATTRIBUTES: Final = ("PatientName", "PatientBirthDate", "PatientSex", "IssuerOfPatientID")
 """What a patient who remains after a merge gives to the studies of the other one."""
 
@@ -149,18 +148,24 @@ async def apply_correction(
 async def restore_records(*, objects: Objects, reconciliations: Reconciliations) -> int:
     """Write the rows of the reconciliations in the object store that the index lacks; returns how many there were."""
     restored = 0
-    async for infos in in_chunks(objects.list(PREFIX), _CHUNK):
-        for info in infos:
-            try:
-                stored = Reconciliation.model_validate_json(await objects.get(info.key))
-                if stored in await reconciliations.page(study_uid=stored.study_uid, limit=_CHUNK):
-                    continue
-                await reconciliations.put(stored)
-            except (ValidationError, ObjectNotFound) as error:
-                log.error("reconciliation not restored", key=info.key, error=str(error))
-            else:
-                restored += 1
+    async for info in objects.list(PREFIX):
+        try:
+            stored = Reconciliation.model_validate_json(await objects.get(info.key))
+            if stored == await _row_of(stored, reconciliations):
+                continue
+            await reconciliations.put(stored)
+        except (ValidationError, ObjectNotFound) as error:
+            log.error("reconciliation not restored", key=info.key, error=str(error))
+        else:
+            restored += 1
     return restored
+
+
+async def _row_of(stored: Reconciliation, reconciliations: Reconciliations) -> Reconciliation | None:
+    try:
+        return await reconciliations.get(stored.reconciliation_id)
+    except ResourceNotFound:
+        return None
 
 
 async def _store(made: Reconciliation, objects: Objects, index: ReconciliationIndex) -> None:

@@ -37,12 +37,18 @@ def document(
     return dataset
 
 
-def video(data: bytes = MP4_DATA, syntax: str = MP4, *, fragments: int = 1, **attributes: object) -> Dataset:
-    """Return a video of 25 frames, its stream in one or more fragments."""
+def video(
+    data: bytes = MP4_DATA, syntax: str = MP4, *, frames: int = 25, fragments: int = 1, **attributes: object
+) -> Dataset:
+    """Return a video, its stream in one or more fragments."""
     dataset = ct_slice(Modality="XC", **attributes)
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = VideoPhotographicImageStorage
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.SamplesPerPixel = 8, 8, 7, 3
-    dataset.PhotometricInterpretation, dataset.PlanarConfiguration, dataset.NumberOfFrames = "YBR_PARTIAL_420", 0, 25
+    dataset.PhotometricInterpretation, dataset.PlanarConfiguration, dataset.NumberOfFrames = (
+        "YBR_PARTIAL_420",
+        0,
+        frames,
+    )
     dataset.PixelData = encapsulate([data], fragments_per_frame=fragments, has_bot=False)
     dataset["PixelData"].VR = "OB"
     dataset["PixelData"].is_undefined_length = True

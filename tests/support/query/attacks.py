@@ -73,9 +73,10 @@ def _zip(count: int, content: bytes, method: int = zipfile.ZIP_DEFLATED) -> byte
 def _deflated() -> bytes:
     deflater = zlib.compressobj(9, wbits=-15)
     head = deflater.compress(data_set("1.9.1") + explicit(0x7FE10010, "OB", length=0xF0000000))
-    return write_part10_header(CT, "1.9.1", _DEFLATED) + head + b"".join(
-        [deflater.compress(bytes(MB)) for _ in range(2048)]
-    ) + deflater.flush()  # fmt: skip
+    head += deflater.flush(zlib.Z_FULL_FLUSH)
+    # Nothing refers beyond a full flush, so one deflated block stands for all.
+    block = deflater.compress(bytes(MB)) + deflater.flush(zlib.Z_FULL_FLUSH)
+    return write_part10_header(CT, "1.9.1", _DEFLATED) + head + block * 2048 + deflater.flush()
 
 
 def _attribute(tag: int, vr: str, content: bytes) -> bytes:

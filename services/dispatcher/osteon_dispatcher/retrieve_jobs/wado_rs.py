@@ -165,10 +165,8 @@ class _Fetch:
 
 
 def _identify(path: Path) -> Identity:
-    file = path.read_bytes() if path.stat().st_size < _PACK_BYTES else None
-    if file is None:
-        with path.open("rb") as opened:
-            file = opened.read(_PACK_BYTES)
+    with path.open("rb") as opened:
+        file = opened.read(_PACK_BYTES)
     require_prefix(file)
     meta = read_part10(file)
     identity = peek_identity(memoryview(file)[meta.data_set_offset :], meta.transfer_syntax_uid, complete=True)

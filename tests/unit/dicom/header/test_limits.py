@@ -82,14 +82,14 @@ def test_endless_bulk_values_do_count() -> None:
 
 
 @pytest.mark.slow
-def test_million_empty_items_are_refused_rather_than_kept() -> None:
-    data = sequence(0x00081140, item() * 1_000_000)
+def test_very_many_empty_items_are_refused_rather_than_kept() -> None:
+    data = sequence(0x00081140, item() * 250_000)
     tracemalloc.start()
     with pytest.raises(BadDataSet, match="limit"):
-        HeaderReader(header_limit=8 << 20).read(data, EXPLICIT)
+        HeaderReader(header_limit=2 << 20).read(data, EXPLICIT)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 32 << 20
+    assert peak < 8 << 20
 
 
 def test_deflated_data_set_is_read() -> None:
