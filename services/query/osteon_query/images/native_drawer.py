@@ -7,11 +7,13 @@ import asyncio
 import mmap
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 from osteon import metrics
 from osteon.archive.resources import Location
@@ -64,7 +66,11 @@ class _Part:
 
 
 class NativeDrawer:
-    """Draws a few pictures at a time, and keeps the last ones: at most `memory` bytes."""
+    """Draws a few pictures at a time, equal ones once, and keeps the last ones: at most `memory` bytes.
+
+    A thread cannot be ended when nobody waits for its picture any longer. While that is so of all threads, pictures
+    are left to `imaging`, whose workers can.
+    """
 
     def __init__(self, objects: Objects, sidecars: Sidecars, locator: FrameLocator, *, memory: int) -> None:
         self._objects = objects
@@ -75,6 +81,8 @@ class NativeDrawer:
         )
         self._threads = ThreadPoolExecutor(_THREADS, "draw")
         self._large = asyncio.Semaphore(_THREADS)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._abandoned: set[Future[DrawnPicture]] = set()
 
     def close(self) -> None:
         """Wait until what is being drawn is drawn."""
@@ -104,9 +112,16 @@ class NativeDrawer:
         if not self.can_draw(location, message):
             return None
         key = message.cache_key
-        if (kept := self._kept.get(key)) is not None:
-            metrics.RENDER_CACHE_REQUESTS.labels("memory").inc()
-            return kept
+        # Equal requests wait for the first one, and find its picture among those that are kept.
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            if (kept := self._kept.get(key)) is not None:
+                metrics.RENDER_CACHE_REQUESTS.labels("memory").inc()
+                return kept
+            if len(self._abandoned) == _THREADS:
+                return None
+            return await self._draw_and_keep(location, message, key)
+
+    async def _draw_and_keep(self, location: Location, message: RenderRequest, key: str) -> DrawnPicture | None:
         began = time.perf_counter()
         try:
             if (part := await self._part(location, message.frames[0])) is None:
@@ -146,17 +161,26 @@ class NativeDrawer:
         return _Part(((0, stop),) if near else ((0, head), (start, stop)), location.length)
 
     async def _drawn(self, location: Location, part: _Part, message: RenderRequest) -> DrawnPicture:
-        loop = asyncio.get_running_loop()
         path = self._objects.path(location.key)
         if path is not None:
-            return await loop.run_in_executor(self._threads, _read_and_draw, path, location.offset, part, message)
+            return await self._in_thread(lambda: _read_and_draw(path, location.offset, part, message))
         # What waits for a thread is in memory: few large frames, any number of small ones.
         async with self._large if part.size > _WHOLE else nullcontext():
             pieces = [
                 await self._objects.get_range(location.key, location.offset + start, stop - start)
                 for start, stop in part.ranges
             ]
-            return await loop.run_in_executor(self._threads, _draw, pieces, part, message)
+            return await self._in_thread(lambda: _draw(pieces, part, message))
+
+    async def _in_thread(self, draw: Callable[[], DrawnPicture]) -> DrawnPicture:
+        future = self._threads.submit(draw)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if not future.cancel():
+                self._abandoned.add(future)
+                future.add_done_callback(self._abandoned.discard)
+            raise
 
 
 def _read_and_draw(path: Path, offset: int, part: _Part, message: RenderRequest) -> DrawnPicture:

@@ -1,5 +1,9 @@
 """What needs no decoder is drawn where it was asked for, as `imaging` would draw it; all else is left to it."""
 
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -204,3 +208,54 @@ async def test_an_object_store_that_is_down_is_not_a_damaged_picture(
     monkeypatch.setattr(FolderObjects, "get_range", down)
     assert (await archive.http.get(path + "/preview")).status_code == 503
     assert pixels.rendered == []
+
+
+def held_drawing(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, Counter[str]]:
+    """Return what lets drawing threads go on, and how often each mode was begun."""
+    go_on, begun = threading.Event(), Counter[str]()
+    draw: Callable[..., native_drawer.DrawnPicture] = native_drawer._read_and_draw
+
+    def held(*args: object) -> native_drawer.DrawnPicture:
+        begun[args[-1].mode] += 1  # type: ignore[attr-defined]
+        go_on.wait(60)
+        return draw(*args)
+
+    monkeypatch.setattr(native_drawer, "_read_and_draw", held)
+    return go_on, begun
+
+
+async def test_equal_requests_at_the_same_time_are_drawn_once(
+    archive: RunningQuery, pixels: InProcessImaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await stored(archive, movie())
+    go_on, begun = held_drawing(monkeypatch)
+    requests = [asyncio.create_task(archive.http.get(path + "/preview")) for _ in range(4)]
+    while not begun:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    go_on.set()
+    answers = await asyncio.gather(*requests)
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    assert (begun.total(), pixels.rendered) == (1, [])
+
+
+async def test_pictures_are_left_to_imaging_while_nobody_waits_for_those_that_all_threads_draw(
+    archive: RunningQuery, pixels: InProcessImaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native_drawer, "_THREADS", 1)
+    state = archive.state
+    drawer = native_drawer.NativeDrawer(archive.objects, state.sidecars, state.frame_locator, memory=1 << 20)
+    archive.change(pictures=RenderClient(archive.bus, archive.objects, at_once=4, seconds=0.5, drawer=drawer))
+    path = await stored(archive, movie())
+    go_on, begun = held_drawing(monkeypatch)
+    assert (await archive.http.get(path + "/preview")).status_code == 504
+    archive.change(pictures=RenderClient(archive.bus, archive.objects, at_once=4, seconds=60, drawer=drawer))
+    assert (await archive.http.get(path + "/image-uint8")).status_code == 200
+    assert (begun.total(), len(pixels.rendered)) == (1, 1)
+    go_on.set()
+    while drawer._abandoned:
+        await asyncio.sleep(0.01)
+    assert (await archive.http.get(path + "/image-uint8")).status_code == 200
+    assert (begun.total(), len(pixels.rendered)) == (2, 1)
+    drawer.close()
