@@ -58,6 +58,7 @@ def test_no_secret_is_in_the_config_map() -> None:
         "OSTEON_DATABASE_URL",
         "OSTEON_S3_ACCESS_KEY",
         "OSTEON_S3_SECRET_KEY",
+        "OSTEON_DEIDENTIFICATION_KEY",
     }
 
 
