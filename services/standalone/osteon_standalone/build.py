@@ -46,9 +46,10 @@ async def build(settings: StandaloneServiceSettings) -> AsyncIterator[Running]:
         await imaging.build_embedded(settings, stack, bus=bus, objects=objects)
         own_address = partial(_own_address, settings.bind, ports)
         await dispatcher.build_embedded(settings, stack, bus=bus, objects=objects, index=index, own_address=own_address)
-        http = await query.build_embedded(settings, stack, bus=bus, objects=objects, index=index)
         dicom = await ingress.build_embedded(settings, stack, bus=bus, objects=objects)
         ports |= dicom.ports
+        # Last: when `/readyz` answers, both doors are open.
+        http = await query.build_embedded(settings, stack, bus=bus, objects=objects, index=index)
         yield Running(checks={**http.checks, **dicom.checks}, ports={**http.ports, **dicom.ports})
 
 

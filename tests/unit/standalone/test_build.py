@@ -3,9 +3,12 @@
 import asyncio
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import osteon_ingress.build
+import osteon_query.build
 from osteon.index.sql import SqlIndex
 from osteon_standalone.build import DataUnusable, build, held
 from osteon_standalone.settings import StandaloneServiceSettings
@@ -37,3 +40,22 @@ async def test_a_pack_that_was_stored_just_before_a_crash_is_indexed_at_the_next
         while (await index.statistics()).instances == 0:
             await asyncio.sleep(0.01)
     await index.close()
+
+
+async def test_the_dicom_door_is_open_before_http_can_answer_that_all_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def noted(name: str, door: Any) -> Any:
+        async def build_embedded(*args: Any, **kwargs: Any) -> Any:
+            made = await door(*args, **kwargs)
+            opened.append(name)
+            return made
+
+        return build_embedded
+
+    for name, module in (("http", osteon_query.build), ("dicom", osteon_ingress.build)):
+        monkeypatch.setattr(module, "build_embedded", noted(name, module.build_embedded))
+    async with build(StandaloneServiceSettings(data=tmp_path, dicom_port=0, http_port=0, demo=False)):
+        assert opened == ["dicom", "http"]
