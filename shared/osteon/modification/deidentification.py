@@ -88,7 +88,7 @@ class Deidentifier:
         # The table speaks of the content tree only, which may stay.
         self._actions = {**attribute_actions(how.options), _TEXT_VALUE: text}
         self._shift = timedelta()
-        self._identifying: re.Pattern[str] | None = None
+        self._identifying: frozenset[str] = frozenset()
 
     def __call__(self, dataset: Dataset) -> None:
         """Change a data set. Raises `BadModification`."""
@@ -96,7 +96,7 @@ class Deidentifier:
         patient = str(dataset.get("PatientID") or "").strip() or f"study {dataset.get('StudyInstanceUID')}"
         pseudonym = self._digest(f"patient {patient}")
         self._shift = timedelta(days=1 + int(self._digest(f"days {patient}"), 16) % _PAST_DAYS)
-        self._identifying = self._pattern(dataset)
+        self._identifying = self._words(dataset)
         self._visit(dataset, ())
         for tag, vr, value in (
             (0x00100010, "PN", f"Anonymized {pseudonym[:8]}"),
@@ -216,17 +216,16 @@ class Deidentifier:
         return f"{moved.year:04d}{moved:%m%d}{value[8:]}"
 
     def _cleaned(self, text: str) -> str:
-        for pattern in (self._identifying, _PATTERNS):
-            if pattern is not None:
-                text = pattern.sub(" ", text)
-        return " ".join(text.split())
+        def left(word: re.Match[str]) -> str:
+            return " " if word[0].casefold() in self._identifying else word[0]
 
-    def _pattern(self, dataset: Dataset) -> re.Pattern[str] | None:
-        """Return what finds the words of all values that go, to take them out of text that stays."""
+        return " ".join(_PATTERNS.sub(" ", _WORD.sub(left, text)).split())
+
+    def _words(self, dataset: Dataset) -> frozenset[str]:
+        """Return the words of all values that go, to take them out of text that stays."""
         if not {ProfileOption.CLEAN_DESCRIPTORS, ProfileOption.RETAIN_PATIENT_CHARACTERISTICS} & {*self._how.options}:
-            return None
-        words = {word for text in self._going(dataset) for word in _WORD.findall(text)}
-        return re.compile(rf"(?i)\b(?:{'|'.join(map(re.escape, sorted(words)))})\b") if words else None
+            return frozenset()
+        return frozenset(word.casefold() for text in self._going(dataset) for word in _WORD.findall(text))
 
     def _going(self, dataset: Dataset) -> Iterator[str]:
         for tag in list(map(int, dataset.keys())):
